@@ -1,0 +1,1 @@
+"""One file a serial protocol, each a sans-IO dialogue."""

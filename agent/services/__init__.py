@@ -1,0 +1,1 @@
+"""The agent's tasks: each runs one core against the world."""

@@ -1,0 +1,357 @@
+"""Bytes ↔ messages, with the standard library alone.
+
+Messages are JSON objects; a batch is gzip of one. The device encodes a row once, when it commits it, and builds a
+batch by joining encoded rows, so that draining a backlog never parses what it sends. Decoding is strict (no type is
+converted, nothing out of range passes) and an error names the place.
+
+The server decodes batches with a faster library into these same classes and then calls `check_batch`, so both sides
+hold the same rules. The golden vectors in `tests/vectors/` are read by both.
+"""
+
+import gzip
+import hashlib
+import json
+import math
+import re
+import types
+import typing
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
+from enum import StrEnum
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from agent.wire import limits, messages
+from agent.wire.errors import WireError
+from agent.wire.messages import (
+    Batch,
+    DeviceEvent,
+    Gap,
+    Health,
+    Lane,
+    Newest,
+    Reported,
+    Segment,
+    Series,
+    Value,
+)
+
+T = TypeVar("T")
+
+GZIP_LEVEL = 6
+BATCH_ID_CHARS = 16
+NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.:/-]{{0,{limits.MAX_NAME_CHARS - 1}}}")
+
+
+def batch_id(payload: bytes) -> str:
+    """Name of a batch: the first 16 hex digits of the SHA-256 of its bytes as sent."""
+    return hashlib.sha256(payload).hexdigest()[:BATCH_ID_CHARS]
+
+
+def config_hash(toml: str) -> str:
+    """Hash of a config document's text: SHA-256 of its UTF-8, hex."""
+    return hashlib.sha256(toml.encode()).hexdigest()
+
+
+def encode(message: object) -> bytes:
+    """Encode any message of the contract; fields that hold their default are left out."""
+    return json.dumps(_plain(message), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def encode_batch(head: Batch, rows: Sequence[bytes]) -> bytes:
+    """Encode a batch whose rows are encoded already: `head` without rows, `rows` from `encode`, in order of seq."""
+    text = encode(replace(head, segments=(), events=()))
+    if rows:
+        key = b'"segments":[' if head.lane is Lane.TELEMETRY else b'"events":['
+        text = b"".join((text[:-1], b",", key, b",".join(rows), b"]}"))
+    return gzip.compress(text, compresslevel=GZIP_LEVEL, mtime=0)
+
+
+def unpack(payload: bytes) -> bytes:
+    """Gunzip a batch within its limits; raises WireError at `$`."""
+    if len(payload) > limits.MAX_BATCH_BYTES:
+        raise WireError("$", f"{len(payload)} bytes, more than the {limits.MAX_BATCH_BYTES} that a batch may have")
+    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        raw = inflater.decompress(payload, limits.MAX_BATCH_RAW_BYTES)
+    except zlib.error as error:
+        raise WireError("$", "not gzip") from error
+    if inflater.unconsumed_tail:
+        raise WireError("$", f"more than {limits.MAX_BATCH_RAW_BYTES} bytes when unpacked")
+    if not inflater.eof or inflater.unused_data:
+        raise WireError("$", "not one whole gzip member")
+    return raw
+
+
+def decode(kind: type[T], data: bytes) -> T:
+    """Decode one message of the given class; raises WireError that names the place."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise WireError("$", "not JSON") from error
+    return cast("T", _decoder(cast("Any", kind))(value, "$"))
+
+
+def decode_batch(payload: bytes) -> Batch:
+    """Unpack, decode and check one batch; raises WireError."""
+    batch = decode(Batch, unpack(payload))
+    check_batch(batch)
+    return batch
+
+
+def check_batch(batch: Batch) -> None:
+    """Check what types cannot say: lengths, ranges, order; raises WireError."""
+    if batch.version != messages.VERSION:
+        raise WireError("$.version", f"{batch.version}; this side speaks {messages.VERSION}")
+    _check_name(batch.store_id, "$.store_id")
+    _check_name(batch.boot_id, "$.boot_id")
+    _check_range(batch.prev_seq, 0, limits.MAX_SEQ, "$.prev_seq")
+    _check_time(batch.sent_us, "$.sent_us")
+    _check_text(batch.agent_version, limits.MAX_NAME_CHARS, "$.agent_version")
+    _check_reported(batch.reported, "$.reported")
+    if batch.segments and batch.lane is not Lane.TELEMETRY:
+        raise WireError("$.segments", f"segments in a batch of the lane {batch.lane}")
+    if batch.events and batch.lane is not Lane.EVENTS:
+        raise WireError("$.events", f"events in a batch of the lane {batch.lane}")
+    _check_count(batch.segments, limits.MAX_SEGMENTS, "$.segments")
+    _check_count(batch.events, limits.MAX_EVENTS, "$.events")
+    _check_count(batch.newest, limits.MAX_SERIES, "$.newest")
+    seq = batch.prev_seq
+    for i, segment in enumerate(batch.segments):
+        place = f"$.segments[{i}]"
+        seq = _check_seq(segment.seq, seq, place)
+        _check_segment(segment, place)
+    for i, event in enumerate(batch.events):
+        place = f"$.events[{i}]"
+        seq = _check_seq(event.seq, seq, place)
+        _check_event(event, place)
+    for i, newest in enumerate(batch.newest):
+        _check_newest(newest, f"$.newest[{i}]")
+    if batch.health is not None:
+        _check_health(batch.health, "$.health")
+
+
+def _check_reported(reported: Reported, place: str) -> None:
+    _check_range(reported.handled, 0, limits.MAX_SEQ, f"{place}.handled")
+    _check_range(reported.applied, 0, limits.MAX_SEQ, f"{place}.applied")
+    _check_text(reported.applied_hash, limits.MAX_NAME_CHARS, f"{place}.applied_hash")
+    _check_text(reported.reason, limits.MAX_TEXT_CHARS, f"{place}.reason")
+
+
+def _check_health(health: Health, place: str) -> None:
+    for name in ("t_us", "buffer_oldest_us", "cert_expires_us"):
+        _check_time(getattr(health, name), f"{place}.{name}")
+    for name in ("uptime_s", "rss_bytes", "buffer_rows", "buffer_bytes"):
+        _check_range(getattr(health, name), 0, limits.MAX_INTEGER, f"{place}.{name}")
+    _check_count(health.sources, limits.MAX_SOURCES, f"{place}.sources")
+    for i, source in enumerate(health.sources):
+        here = f"{place}.sources[{i}]"
+        _check_name(source.name, f"{here}.name")
+        _check_time(source.last_us, f"{here}.last_us")
+        _check_text(source.detail, limits.MAX_TEXT_CHARS, f"{here}.detail")
+        for name in ("readings", "errors"):
+            _check_range(getattr(source, name), 0, limits.MAX_INTEGER, f"{here}.{name}")
+
+
+def _check_segment(segment: Segment, place: str) -> None:
+    _check_name(segment.boot_id, f"{place}.boot_id")
+    _check_range(segment.mono_us, 0, limits.MAX_INTEGER, f"{place}.mono_us")
+    _check_count(segment.series, limits.MAX_SERIES, f"{place}.series")
+    if not segment.series:
+        raise WireError(f"{place}.series", "empty")
+    for i, series in enumerate(segment.series):
+        _check_series(series, f"{place}.series[{i}]")
+
+
+def _check_series(series: Series, place: str) -> None:
+    _check_name(series.name, f"{place}.name")
+    _check_text(series.unit, limits.MAX_UNIT_CHARS, f"{place}.unit")
+    _check_count(series.v, limits.MAX_READINGS, f"{place}.v")
+    if not series.v:
+        raise WireError(f"{place}.v", "empty")
+    if len(series.dt) != len(series.v):
+        raise WireError(f"{place}.dt", f"{len(series.dt)} entries for {len(series.v)} values")
+    if series.dt[0] != 0:
+        raise WireError(f"{place}.dt[0]", f"{series.dt[0]}; the first reading is at t0_us, so it is 0")
+    if min(series.dt) < 0:
+        at = next(i for i, dt in enumerate(series.dt) if dt < 0)
+        raise WireError(f"{place}.dt[{at}]", f"{series.dt[at]} is negative")
+    _check_time(series.t0_us, f"{place}.t0_us")
+    _check_time(series.t0_us + sum(series.dt), f"{place}.dt")
+    for i, value in enumerate(series.v):
+        if type(value) is not float or not math.isfinite(value):
+            _check_value(value, f"{place}.v[{i}]")
+
+
+def _check_event(event: DeviceEvent, place: str) -> None:
+    _check_name(event.kind, f"{place}.kind")
+    _check_name(event.boot_id, f"{place}.boot_id")
+    _check_range(event.mono_us, 0, limits.MAX_INTEGER, f"{place}.mono_us")
+    _check_text(event.subject, limits.MAX_NAME_CHARS * 2, f"{place}.subject")
+    _check_text(event.text, limits.MAX_TEXT_CHARS, f"{place}.text")
+    _check_time(event.t_us, f"{place}.t_us")
+    if event.alarm is not None:
+        _check_name(event.alarm.rule, f"{place}.alarm.rule")
+        _check_name(event.alarm.series, f"{place}.alarm.series")
+        _check_time(event.alarm.first_bad_us, f"{place}.alarm.first_bad_us")
+        _check_value(event.alarm.value, f"{place}.alarm.value")
+        _check_text(event.alarm.condition, limits.MAX_TEXT_CHARS, f"{place}.alarm.condition")
+    if event.gap is not None:
+        _check_gap(event.gap, f"{place}.gap")
+    if event.job is not None:
+        _check_text(event.job.text, limits.MAX_TEXT_CHARS, f"{place}.job.text")
+
+
+def _check_gap(gap: Gap, place: str) -> None:
+    _check_range(gap.from_seq, 0, limits.MAX_SEQ, f"{place}.from_seq")
+    _check_range(gap.to_seq, gap.from_seq, limits.MAX_SEQ, f"{place}.to_seq")
+    _check_time(gap.from_us, f"{place}.from_us")
+    _check_time(gap.to_us, f"{place}.to_us")
+    _check_range(gap.count, 0, limits.MAX_SEQ, f"{place}.count")
+    _check_text(gap.reason, limits.MAX_TEXT_CHARS, f"{place}.reason")
+
+
+def _check_newest(newest: Newest, place: str) -> None:
+    _check_name(newest.name, f"{place}.name")
+    _check_text(newest.unit, limits.MAX_UNIT_CHARS, f"{place}.unit")
+    _check_time(newest.t_us, f"{place}.t_us")
+    _check_value(newest.v, f"{place}.v")
+
+
+def _check_seq(seq: int, before: int, place: str) -> int:
+    if not before < seq <= limits.MAX_SEQ:
+        raise WireError(f"{place}.seq", f"{seq} does not follow {before}: a seq grows from row to row")
+    return seq
+
+
+def _check_name(name: str, place: str) -> None:
+    if not NAME.fullmatch(name):
+        raise WireError(place, f"{name[: limits.MAX_NAME_CHARS]!r} is not a name ({NAME.pattern})")
+
+
+def _check_text(text: str, most: int, place: str) -> None:
+    if len(text) > most:
+        raise WireError(place, f"{len(text)} characters, more than {most}")
+    if "\0" in text:
+        raise WireError(place, "holds a NUL character")
+
+
+def _check_time(t_us: int, place: str) -> None:
+    _check_range(t_us, limits.MIN_TIME_US, limits.MAX_TIME_US, place)
+
+
+def _check_range(value: int, least: int, most: int, place: str) -> None:
+    if not least <= value <= most:
+        raise WireError(place, f"{value} is not within {least}…{most}")
+
+
+def _check_count(items: Sequence[object], most: int, place: str) -> None:
+    if len(items) > most:
+        raise WireError(place, f"{len(items)} entries, more than {most}")
+
+
+def _check_value(value: Value, place: str) -> None:
+    if isinstance(value, str):
+        _check_text(value, limits.MAX_VALUE_CHARS, place)
+    elif isinstance(value, int):
+        _check_range(value, -limits.MAX_INTEGER - 1, limits.MAX_INTEGER, place)
+    elif value is not None and not math.isfinite(value):
+        raise WireError(place, f"{value} is not a finite number")
+
+
+def _plain(value: object) -> object:
+    """Turn a message into what `json` writes; columns of plain values pass through untouched."""
+    if is_dataclass(value):
+        return {
+            field.name: _plain(item) for field in fields(value) if (item := getattr(value, field.name)) != field.default
+        }
+    if isinstance(value, tuple) and value and is_dataclass(value[0]):
+        return [_plain(item) for item in value]
+    return value
+
+
+_Decode = Callable[[Any, str], Any]
+
+
+@cache
+def _decoder(kind: Any) -> _Decode:  # noqa: ANN401 - a type, a union or a generic alias
+    """Build the decoder of one type: a message class, an enum, a scalar, a union or a tuple of one of these."""
+    if typing.get_origin(kind) is tuple:
+        return _tuple_decoder(_decoder(typing.get_args(kind)[0]))
+    if isinstance(kind, types.UnionType):
+        return _union_decoder(typing.get_args(kind))
+    if is_dataclass(kind):
+        return _message_decoder(kind)
+    if issubclass(kind, StrEnum):
+        return _enum_decoder(kind)
+    return _scalar_decoder((kind,))
+
+
+def _message_decoder(kind: Any) -> _Decode:  # noqa: ANN401 - a message class
+    hints = typing.get_type_hints(kind)
+    parts = [(field.name, field.default is not MISSING, _decoder(hints[field.name])) for field in fields(kind)]
+
+    def decode_message(value: Any, place: str) -> object:  # noqa: ANN401 - parsed JSON
+        if not isinstance(value, dict):
+            raise WireError(place, f"expected an object, got {_kind_of(value)}")
+        found = {}
+        for name, optional, decode_part in parts:
+            if name in value:
+                found[name] = decode_part(value[name], f"{place}.{name}")
+            elif not optional:
+                raise WireError(place, f"the field {name!r} is missing")
+        return kind(**found)
+
+    return decode_message
+
+
+def _tuple_decoder(decode_item: _Decode) -> _Decode:
+    def decode_tuple(value: Any, place: str) -> tuple[Any, ...]:  # noqa: ANN401 - parsed JSON
+        if not isinstance(value, list):
+            raise WireError(place, f"expected an array, got {_kind_of(value)}")
+        return tuple(decode_item(item, f"{place}[{i}]") for i, item in enumerate(value))
+
+    return decode_tuple
+
+
+def _union_decoder(kinds: Iterable[type]) -> _Decode:
+    scalars = tuple(kind for kind in kinds if not is_dataclass(kind))
+    message = next((kind for kind in kinds if is_dataclass(kind)), None)
+    if message is None:
+        return _scalar_decoder(scalars)
+    decode_message = _decoder(message)
+
+    def decode_optional(value: Any, place: str) -> object:  # noqa: ANN401 - parsed JSON
+        return None if value is None else decode_message(value, place)
+
+    return decode_optional
+
+
+def _enum_decoder(kind: type[StrEnum]) -> _Decode:
+    def decode_enum(value: Any, place: str) -> StrEnum:  # noqa: ANN401 - parsed JSON
+        try:
+            return kind(value)
+        except ValueError:
+            raise WireError(place, f"{value!r} is none of {', '.join(kind)}") from None
+
+    return decode_enum
+
+
+def _scalar_decoder(kinds: tuple[type, ...]) -> _Decode:
+    names = " or ".join("null" if kind is types.NoneType else kind.__name__ for kind in kinds)
+    whole_as_float = float in kinds and int not in kinds
+
+    def decode_scalar(value: Any, place: str) -> object:  # noqa: ANN401 - parsed JSON
+        if whole_as_float and type(value) is int:
+            value = float(value)
+        if type(value) not in kinds:
+            raise WireError(place, f"expected {names}, got {_kind_of(value)}")
+        return value
+
+    return decode_scalar
+
+
+def _kind_of(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "str", bool: "bool", int: "int", float: "float"}
+    return names.get(type(value), "null")

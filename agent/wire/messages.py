@@ -1,0 +1,294 @@
+"""The messages that device and fleet exchange: the contract, and nothing else.
+
+Two lanes. A device keeps two ordered lists, `events` and `telemetry`; each row has a `seq` that never repeats in
+one buffer file (`store_id`). A `Batch` carries consecutive rows of one lane; at most one batch a lane is in
+flight. The server keeps the highest `seq` it has committed for each store and lane (its *mark*) and answers every
+batch, readable or not, with an `Ack`:
+
+    batch.prev_seq ≤ mark   rows above the mark are stored, the rest are duplicates; ack.acked_seq = new mark
+    batch.prev_seq > mark   the server is behind (restored from a backup): nothing is stored, ack.acked_seq = mark,
+                            and the device goes on from there with what it still keeps
+    batch cannot be read    kept in quarantine, bytes and all; ack.refused says why; the device moves past it
+
+`prev_seq` is a promise: the device has no row between `prev_seq` and the first row of the batch. A hole that no
+`Gap` explains is recorded by the server as one, so a loss is never silent.
+
+An ack names its batch by the SHA-256 of the batch's bytes, so that even bytes nobody can read get an answer that
+the device can match.
+
+Times are integer UTC microseconds (`_us`), durations seconds (`_s`). Values are frozen; the JSON form has the same
+names as the fields. Unknown keys are ignored, so a field may be added without a new version.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+VERSION = 1
+
+Value = float | int | str | None
+"""A reading's value; None means that the sensor answered and had no valid value."""
+
+
+class Lane(StrEnum):
+    """The two ordered lists a device sends; events never wait behind telemetry."""
+
+    EVENTS = "events"
+    TELEMETRY = "telemetry"
+
+
+class Clock(StrEnum):
+    """How far the device's clock could be trusted when a row was dated."""
+
+    UNKNOWN = "unknown"  # never set since boot
+    FREE = "free"  # set once, drifting since (RTC, restored from disk)
+    SYNCED = "synced"  # disciplined by NTP or PTP
+    GNSS = "gnss"  # disciplined by a satellite receiver
+    SERVER = "server"  # corrected by the server's time in an ack
+
+
+class Severity(StrEnum):
+    """Severity of an alarm, worst first (Cumulocity's four)."""
+
+    CRITICAL = "critical"
+    MAJOR = "major"
+    MINOR = "minor"
+    WARNING = "warning"
+
+
+class AlarmState(StrEnum):
+    """State of an alarm; `pending` never leaves the rule engine."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    CLEARING = "clearing"
+    CLEARED = "cleared"
+
+
+class ConfigOutcome(StrEnum):
+    """What a device did with the config revision that it handled last."""
+
+    SEEDED = "seeded"  # running its local first config; the fleet has set none yet
+    APPLIED = "applied"
+    REFUSED = "refused"  # the previous one keeps running
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The readings of one series in one segment, in columns.
+
+    Reading `i` has the value `v[i]` and the event time `t0_us + dt[0] + … + dt[i]`. `dt[0]` is 0 and no `dt` is
+    negative; a `dt` of 0 is a second reading of the same microsecond, and both count. `len(dt) == len(v) ≥ 1`.
+    """
+
+    name: str  # "<source>.<quantity>"
+    unit: str  # UCUM
+    t0_us: int
+    dt: tuple[int, ...]  # µs since the reading before
+    v: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One row of the telemetry lane: what was read between two commits of the buffer.
+
+    `mono_us` is the monotonic clock of the boot `boot_id` at the moment of the earliest reading, so that a segment
+    can be dated again when the clock was wrong.
+    """
+
+    seq: int
+    boot_id: str
+    mono_us: int
+    clock: Clock
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmChange:
+    """A rule on the device changed the state of its alarm."""
+
+    rule: str
+    series: str
+    state: AlarmState  # active, clearing or cleared
+    severity: Severity
+    first_bad_us: int  # event time of the first bad reading: the service clock starts here
+    ticket: bool  # the rule asks for a ticket
+    value: Value  # the reading that completed the change
+    condition: str  # the rule's condition, for people: "above -5.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Readings that existed and will not arrive, and why."""
+
+    lane: Lane
+    from_seq: int
+    to_seq: int
+    from_us: int
+    to_us: int
+    count: int  # readings or events
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """The outcome of a job on the device."""
+
+    job: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceEvent:
+    """One row of the events lane: something that happened on the device.
+
+    `kind` is `<noun>.<verb in the past>` (`port.lost`, `alarm.changed`, `config.applied`); a kind that the server
+    does not know is kept and shown. At most one of the typed payloads is set.
+    """
+
+    seq: int
+    t_us: int
+    boot_id: str
+    mono_us: int
+    clock: Clock
+    kind: str
+    subject: str  # the source, rule, job or file that it is about; "" for the device itself
+    text: str  # one sentence for a person
+    alarm: AlarmChange | None = None
+    gap: Gap | None = None
+    job: JobResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest reading of one series, for screens that should be fresh before the backlog has drained."""
+
+    name: str
+    unit: str
+    t_us: int
+    v: Value
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """How one source fares; counters run from the start of the process."""
+
+    name: str
+    connected: bool
+    readings: int
+    errors: int  # lines or frames that could not be read
+    last_us: int  # event time of its newest reading; 0 if none
+    detail: str  # the last error, for people; "" if none
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The device's own condition, once a minute and with the first batch after a start."""
+
+    t_us: int
+    uptime_s: int
+    rss_bytes: int
+    buffer_rows: int
+    buffer_bytes: int
+    buffer_oldest_us: int  # event time of the oldest row not yet acked; 0 if none
+    cert_expires_us: int
+    sources: tuple[SourceHealth, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The config that the device runs, and what became of the revision it handled last.
+
+    The ack carries a config document for as long as `handled` differs from the desired revision.
+    """
+
+    handled: int  # 0: none from the fleet yet
+    outcome: ConfigOutcome
+    applied: int  # the revision that runs; 0: the local seed
+    applied_hash: str  # SHA-256 of the running document, hex; "" if none
+    reason: str  # why `handled` was refused; "" otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one lane on their way to the fleet; `segments` or `events` is empty, as `lane` says."""
+
+    version: int
+    store_id: str
+    lane: Lane
+    prev_seq: int
+    sent_us: int
+    boot_id: str
+    agent_version: str
+    clock: Clock
+    reported: Reported
+    segments: tuple[Segment, ...] = ()
+    events: tuple[DeviceEvent, ...] = ()
+    newest: tuple[Newest, ...] = ()
+    health: Health | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDocument:
+    """A config for one device: TOML text, as a person wrote it."""
+
+    revision: int
+    hash: str  # SHA-256 of `toml` in UTF-8, hex
+    toml: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a batch was not stored as data."""
+
+    place: str  # JSONPath into the batch; "$" for the whole
+    problem: str
+    quarantined: bool  # its bytes are kept; the device moves past them
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The server's answer to one batch, sent after its COMMIT."""
+
+    version: int
+    batch: str  # batch_id() of the bytes that are answered
+    acked_seq: int | None  # the server's mark for the store and lane; None where the batch could not be read
+    server_us: int
+    config_revision: int  # desired; 0: none set
+    next_s: float  # when to call next, seconds from now
+    link_port: int  # where the link listens on the gateway's host; 0: no link
+    config: ConfigDocument | None = None
+    jobs: tuple[str, ...] = ()  # ids of the jobs that wait
+    refused: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """First message on a link: who is there. `connection` grows with each connection of the device."""
+
+    version: int
+    connection: int
+    t_us: int
+    boot_id: str
+    agent_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """Left with the broker at connect and published when the link dies; stale if a newer birth has come."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Somebody is looking: send readings as they come for this long."""
+
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Readings as they come, while watched; they also go through the buffer, this is for eyes only."""
+
+    readings: tuple[Newest, ...]

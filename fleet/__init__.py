@@ -1,0 +1,1 @@
+"""The fleet server, its console and its command line."""

@@ -1,0 +1,1 @@
+"""The fleet command, one module a noun; it speaks only the public API."""

@@ -1,0 +1,1 @@
+"""The fleet's rules, pure, one module a noun."""

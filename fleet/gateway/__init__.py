@@ -1,0 +1,1 @@
+"""What devices talk to: enrolment, link, sync; one ingest for both roads."""

@@ -1,0 +1,1 @@
+"""Periodic work, each under a lease."""

@@ -1,0 +1,1 @@
+"""The database: tables in schema, one module a noun."""
