@@ -1,0 +1,58 @@
+# make demo    set up everything and run the main job     (ARGS=--check: unattended, with a verdict)
+# make test    set up everything and run the tests        (ARGS="-k outbox" …)
+# make lint    ruff, mypy --strict, import-linter
+# make bench   print the figures                          (BENCH=agent|fleet)
+# make dev     set up .venv and stop
+# make docs    write the reference pages that come from the code
+# make pins    resolve the pinned requirements anew
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PARTS := .venv/.parts
+
+.PHONY: demo test lint bench dev docs pins clean
+.DEFAULT_GOAL := dev
+
+$(READY): pyproject.toml requirements/dev.txt requirements/bootstrap.txt
+	$(PYTHON) -c 'import sys; sys.exit("Fieldline needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
+	touch $@
+
+# Debian's parts for the tests: a browser, an MQTT client that is not ours. Where they cannot be installed the tests
+# that need them say so, and in CI they fail.
+$(PARTS): $(READY)
+	@.ci/parts
+	touch $@
+
+dev: $(READY)
+	@echo "Ready. Try: make demo, or . $(BIN)/activate && fleet --help"
+
+demo: $(READY)
+	@$(BIN)/firmware-sim demo $(ARGS)
+
+test: $(READY) $(PARTS)
+	$(BIN)/python -m pytest $(if $(findstring -n,$(ARGS)),,-n 2 --dist loadgroup) $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m bench $(BENCH)
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+
+pins:
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header --no-annotate --quiet --upgrade -o requirements/dev.txt
+	grep -A200 '^uv==' requirements/dev.txt | awk 'NR>1 && /^[a-z]/ {exit} {print}' > requirements/bootstrap.txt
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

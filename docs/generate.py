@@ -1,0 +1,88 @@
+"""Write the reference pages that come from the code; `make docs` runs it and a test holds the pages current.
+
+Each page is a pure function from the code to Markdown, listed in `PAGES`.
+"""
+
+import enum
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+
+from agent.rules.engine import ANNOUNCED, NEXT
+from agent.wire import codec, limits, messages, topics
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTICE = "<!-- Generated from the code by `make docs`; edit the code. -->\n"
+FIELD = re.compile(r"^    (?P<name>\w+): (?P<type>[^#=]+?)(?: = (?P<default>[^#]+?))?(?:  # (?P<note>.*))?$", re.MULTILINE)
+LIMIT = re.compile(r"^(?P<name>[A-Z_]+) = (?P<value>[^#]+?)(?:  # (?P<note>.*))?$", re.MULTILINE)
+MEMBER = re.compile(r"^    [A-Z_]+ = \"(?P<value>[^\"]+)\"(?:  # (?P<note>.*))?$", re.MULTILINE)
+
+
+def wire() -> str:
+    """Page of the contract: messages, enums, topics, limits."""
+    sections = [NOTICE, "# The wire contract\n", _prose(messages), *_messages()]
+    sections += ["## Bytes\n", _prose(codec)]
+    sections += ["## Topics\n", _prose(topics), *_enum(topics.Up), *_enum(topics.Down)]
+    sections += ["## Limits\n", _prose(limits), "| limit | value | meaning |\n|---|---|---|"]
+    source = inspect.getsource(limits)
+    sections += [f"| `{m['name']}` | `{m['value']}` | {m['note'] or ''} |" for m in LIMIT.finditer(source)]
+    return "\n".join(sections) + "\n"
+
+
+def rules() -> str:
+    """Page of the rule engine's state machine."""
+    rows = [
+        f"| {phase} | {verdict} | {after} | {ANNOUNCED.get((phase, after), '')} |"
+        for (phase, verdict), after in NEXT.items()
+        if phase is not after
+    ]
+    head = ["# The rule engine's states\n", _prose(sys.modules["agent.rules.engine"])]
+    return "\n".join([NOTICE, *head, "| phase | a reading is | next phase | told |\n|---|---|---|---|", *rows]) + "\n"
+
+
+def _messages() -> Iterator[str]:
+    for name, kind in vars(messages).items():
+        if not inspect.isclass(kind) or kind.__module__ != messages.__name__:
+            continue
+        if issubclass(kind, enum.Enum):
+            yield from _enum(kind)
+        elif is_dataclass(kind):
+            yield f"## {name}\n\n{inspect.cleandoc(kind.__doc__ or '')}\n"
+            yield "| field | type | default | meaning |\n|---|---|---|---|"
+            for m in FIELD.finditer(inspect.getsource(kind)):
+                kind_text = m["type"].replace("|", "\\|")
+                default = f"`{m['default']}`" if m["default"] else ""
+                yield f"| `{m['name']}` | `{kind_text}` | {default} | {m['note'] or ''} |"
+            yield ""
+
+
+def _enum(kind: type[enum.Enum]) -> Iterator[str]:
+    yield f"## {kind.__name__}\n\n{inspect.cleandoc(kind.__doc__ or '')}\n"
+    yield "| value | meaning |\n|---|---|"
+    for m in MEMBER.finditer(inspect.getsource(kind)):
+        yield f"| `{m['value']}` | {m['note'] or ''} |"
+    yield ""
+
+
+def _prose(module: object) -> str:
+    return inspect.cleandoc(inspect.getdoc(module) or "") + "\n"
+
+
+PAGES: dict[Path, Callable[[], str]] = {
+    REFERENCE / "wire.md": wire,
+    REFERENCE / "rules.md": rules,
+}
+
+
+def main() -> None:
+    """Write every page."""
+    for path, page in PAGES.items():
+        path.write_text(page())
+        sys.stdout.write(f"{path.name}\n")
+
+
+if __name__ == "__main__":
+    main()
