@@ -16,7 +16,9 @@ from agent.wire import codec, limits, messages, topics
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTICE = "<!-- Generated from the code by `make docs`; edit the code. -->\n"
-FIELD = re.compile(r"^    (?P<name>\w+): (?P<type>[^#=]+?)(?: = (?P<default>[^#]+?))?(?:  # (?P<note>.*))?$", re.MULTILINE)
+FIELD = re.compile(
+    r"^    (?P<name>\w+): (?P<type>[^#=]+?)(?: = (?P<default>[^#]+?))?(?:  # (?P<note>.*))?$", re.MULTILINE
+)
 LIMIT = re.compile(r"^(?P<name>[A-Z_]+) = (?P<value>[^#]+?)(?:  # (?P<note>.*))?$", re.MULTILINE)
 MEMBER = re.compile(r"^    [A-Z_]+ = \"(?P<value>[^\"]+)\"(?:  # (?P<note>.*))?$", re.MULTILINE)
 

@@ -133,7 +133,7 @@ class Table:
 
 
 def _nearest(word: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, sorted(map(str, known)), n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; known here: {', '.join(sorted(known))}" if known else ""
