@@ -1,0 +1,282 @@
+"""The database: one thread that writes with group commit, a few that read, and the events that were committed.
+
+A *work* is a function of a connection. All works that wait at a moment share one transaction, so that one flush of
+the disk serves them all; each is answered only after COMMIT. A work that fails takes no other down: the group is
+rolled back and run again with each work in a savepoint of its own. So a work may be run more than once and must have
+no effect but through its connection.
+
+What a work appends to `event` (store/event.py) is handed to subscribers after COMMIT, and never otherwise.
+
+Drivers are synchronous and live in threads: SQLite has no other kind, and one transaction for many calls needs one
+thread to hold it (docs/decisions/0040).
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from fleet.core.event import Event
+from fleet.errors import Busy
+from fleet.store import migrate
+from fleet.store.engine import may_retry, parse_url, reader_engine, translate, writer_engine
+
+T = TypeVar("T")
+
+MAX_QUEUED_WORKS = 4096  # works that wait; beyond it, Busy
+MAX_GROUP_WORKS = 512  # works in one transaction: bounds how long its first one waits for the commit
+MAX_ATTEMPTS = 5  # of one group, where nothing was committed
+RETRY_S = 0.05  # before the second attempt, doubled for each further one
+READERS = 4  # threads, and connections kept open
+MAX_STREAMS = 16  # reads that are being streamed at once, each with a connection of its own
+STREAM_ROWS = 2000  # rows handed over at once
+SUBSCRIPTION_EVENTS = 4096  # events a subscriber may lag behind
+
+EVENTS_KEY = "fieldline.events"  # in Connection.info: events appended by the work that runs
+
+
+@dataclass(slots=True)
+class _Waiting:
+    work: Callable[[Connection], Any]
+    done: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+@dataclass(slots=True)
+class _Outcome:
+    result: Any = None
+    error: BaseException | None = None
+    events: tuple[Event, ...] = ()
+
+
+class Subscription:
+    """Events as they are committed, in order; a reader that lags too far behind is told so by Busy."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(SUBSCRIPTION_EVENTS)
+        self._lost = False
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> Event:
+        return await self.get()
+
+    async def get(self) -> Event:
+        """Return the next event; raises Busy when events were lost, which the event table still holds."""
+        if self._lost and self._queue.empty():
+            raise Busy("too many events at once for this reader", retry_after_s=1, hint="Read on from the last id.")
+        return await self._queue.get()
+
+    def offer(self, event: Event) -> None:
+        """Hand over one event; never blocks."""
+        if self._lost or self._queue.full():
+            self._lost = True
+        else:
+            self._queue.put_nowait(event)
+
+
+class Database:
+    """The fleet's database. `async with Database.open(url) as db`."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self._writer_engine: Engine = writer_engine(url)
+        self._reader_engine: Engine = reader_engine(url, size=READERS, overflow=MAX_STREAMS)
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._writer = threading.Thread(target=self._write_forever, name="database-writer")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
+        self._streams = 0
+        self._subscriptions: set[Subscription] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator["Database"]:
+        """Bring the schema up to date (a SQLite file is backed up first) and open; raises Misconfigured."""
+        parsed = parse_url(url)
+        await asyncio.to_thread(migrate.upgrade, parsed)
+        db = cls(parsed)
+        db._writer.start()
+        try:
+            yield db
+        finally:
+            await db.close()
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in the next transaction and return its result after COMMIT.
+
+        Raises what `work` raises, and Busy when too much waits or the database cannot commit. A caller that is
+        cancelled does not take its work back.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(work, loop.create_future(), loop)
+        with self._wake:
+            if self._closing:
+                raise Busy("the server is stopping", retry_after_s=5)
+            if len(self._waiting) >= MAX_QUEUED_WORKS:
+                raise Busy(f"{MAX_QUEUED_WORKS} writes wait already", retry_after_s=1)
+            self._waiting.append(waiting)
+            self._wake.notify()
+        result: T = await waiting.done
+        return result
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on one snapshot in a reader thread; it cannot write."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+
+    async def stream(self, work: Callable[[Connection], Iterator[T]]) -> AsyncGenerator[list[T], None]:
+        """Yield what the iterator of `work` yields, in lists, all of one snapshot; memory stays bounded.
+
+        Raises Busy when too many streams are open. Close the generator (`contextlib.aclosing`) to give the
+        connection back at once.
+        """
+        if self._streams >= MAX_STREAMS:
+            raise Busy(f"{MAX_STREAMS} long reads are running already", retry_after_s=2)
+        self._streams += 1
+        loop = asyncio.get_running_loop()
+        conn: Connection | None = None
+        try:
+            conn = await loop.run_in_executor(self._readers, self._reader_engine.connect)
+            rows = await loop.run_in_executor(self._readers, work, conn)
+            while chunk := await loop.run_in_executor(self._readers, list, islice(rows, STREAM_ROWS)):
+                yield chunk
+        except DBAPIError as error:
+            raise translate(error) from error
+        finally:
+            self._streams -= 1
+            if conn is not None:
+                conn.close()
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[Subscription]:
+        """Hear every event that this process commits from now on."""
+        subscription = Subscription()
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+    async def close(self) -> None:
+        """Take no more works, finish those that wait, close all connections."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._writer.ident is not None:
+            await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._readers.shutdown)
+        self._reader_engine.dispose()
+        self._writer_engine.dispose()
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        try:
+            with self._reader_engine.connect() as conn:
+                return work(conn)
+        except DBAPIError as error:
+            raise translate(error) from error
+
+    # The writer thread.
+
+    def _write_forever(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting and not self._closing:
+                    self._wake.wait()
+                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP_WORKS))]
+            if not group:
+                return
+            outcomes = self._commit(group)
+            by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, _Outcome]]] = {}
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                by_loop.setdefault(waiting.loop, []).append((waiting, outcome))
+            for loop, answered in by_loop.items():
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(self._deliver, answered)
+
+    def _commit(self, group: list[_Waiting]) -> list[_Outcome]:
+        """Run a group in one transaction; each work gets its own result or error, after COMMIT."""
+        works = [waiting.work for waiting in group]
+        alone = False
+        for attempt in range(MAX_ATTEMPTS):
+            committing = False
+            try:
+                with self._writer_engine.connect() as conn, conn.begin() as transaction:
+                    outcomes = _run_each(conn, works) if alone else _run_all(conn, works)
+                    committing = True
+                    transaction.commit()
+            except _WorkFailed as failed:
+                if len(works) == 1:
+                    return [_Outcome(error=failed.error)]
+                alone = True
+            except DBAPIError as error:
+                # A connection lost in COMMIT may have committed: the caller learns that it is unknown.
+                lost = committing and error.connection_invalidated
+                if lost or not may_retry(error) or attempt == MAX_ATTEMPTS - 1:
+                    return [_Outcome(error=translate(error)) for _ in works]
+                threading.Event().wait(RETRY_S * 2**attempt)
+            else:
+                return outcomes
+        return [_Outcome(error=Busy("the database could not commit", retry_after_s=5)) for _ in works]
+
+    def _deliver(self, answered: list[tuple[_Waiting, _Outcome]]) -> None:
+        for _, outcome in answered:
+            for event in outcome.events:
+                for subscription in self._subscriptions:
+                    subscription.offer(event)
+        for waiting, outcome in answered:
+            if waiting.done.done():
+                continue  # its caller was cancelled
+            if outcome.error is not None:
+                waiting.done.set_exception(outcome.error)
+            else:
+                waiting.done.set_result(outcome.result)
+
+
+class _WorkFailed(Exception):
+    """A work raised: roll the group back, and run each in a savepoint."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _run_all(conn: Connection, works: list[Callable[[Connection], Any]]) -> list[_Outcome]:
+    outcomes = []
+    for work in works:
+        events: list[Event] = []
+        conn.info[EVENTS_KEY] = events
+        try:
+            result = work(conn)
+        except DBAPIError as error:
+            if may_retry(error):
+                raise
+            raise _WorkFailed(translate(error)) from error
+        except Exception as error:
+            raise _WorkFailed(error) from error
+        outcomes.append(_Outcome(result=result, events=tuple(events)))
+    return outcomes
+
+
+def _run_each(conn: Connection, works: list[Callable[[Connection], Any]]) -> list[_Outcome]:
+    outcomes = []
+    for work in works:
+        savepoint = conn.begin_nested()
+        try:
+            outcomes += _run_all(conn, [work])
+        except _WorkFailed as failed:
+            savepoint.rollback()
+            outcomes.append(_Outcome(error=failed.error))
+        else:
+            savepoint.commit()
+    return outcomes

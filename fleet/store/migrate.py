@@ -1,0 +1,125 @@
+"""Bring a database's schema up to date: forward only, one transaction a migration, one node at a time.
+
+A SQLite file that is behind is first copied with SQLite's own backup (a consistent copy, WAL included) into
+`backups/` beside it. PostgreSQL is backed up by its operator.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+
+from fleet.clock import now_us
+from fleet.errors import Misconfigured
+from fleet.store.engine import sqlite_path, writer_engine
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BACKUPS = "backups"
+KEPT_BACKUPS = 5
+
+_LOCK = 0x6669656C646C6E65  # PostgreSQL's advisory lock of migrations: "fieldlne"
+
+
+def upgrade(url: URL) -> None:
+    """Run the migrations that wait; raises Misconfigured where a person has to help."""
+    engine = writer_engine(url)
+    try:
+        with _alone(url), engine.connect() as conn, _locked(conn):
+            current, head = revision(conn), newest()
+            if current == head:
+                return
+            path = sqlite_path(url)
+            if path is not None and current is not None:
+                back_up(path, current)
+            config = _config()
+            config.attributes["connection"] = conn
+            command.upgrade(config, "head")
+            conn.commit()
+    except CommandError as error:
+        raise Misconfigured(
+            f"the database was made by a newer release: {error}",
+            hint="Start the release that made it, or restore a backup from before the upgrade.",
+        ) from error
+    except OperationalError as error:
+        raise Misconfigured(
+            f"the database {url.render_as_string()} cannot be opened: {str(error.orig).splitlines()[0]}",
+            hint="Check that it exists, that this user may write it, and that no other server runs on it.",
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def revision(conn: Connection) -> str | None:
+    """Return the revision that the database has, None for an empty one."""
+    found = MigrationContext.configure(conn).get_current_revision()
+    conn.rollback()
+    return found
+
+
+def newest() -> str | None:
+    """Return the revision that this release needs."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def back_up(path: Path, label: str) -> Path:
+    """Copy a SQLite file while it may be in use; returns the copy. The oldest copies are deleted."""
+    folder = path.parent / BACKUPS
+    folder.mkdir(mode=0o700, exist_ok=True)
+    target = folder / f"{path.stem}-{now_us()}-{label}.db"
+    unfinished = target.with_suffix(".part")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(unfinished)) as copy:
+        source.backup(copy)
+    unfinished.rename(target)
+    for old in sorted(folder.glob(f"{path.stem}-*.db"))[:-KEPT_BACKUPS]:
+        old.unlink()
+    return target
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@contextmanager
+def _alone(url: URL) -> Iterator[None]:
+    """Keep other processes from migrating the same SQLite file."""
+    path = sqlite_path(url)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _locked(conn: Connection) -> Iterator[None]:
+    """Keep other nodes from migrating the same PostgreSQL database."""
+    if conn.dialect.name != "postgresql":
+        yield
+        return
+    conn.exec_driver_sql(f"SELECT pg_advisory_lock({_LOCK})")
+    conn.commit()
+    try:
+        yield
+    finally:
+        conn.rollback()
+        conn.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
+        conn.commit()

@@ -1,0 +1,1 @@
+"""The migrations: one file, one transaction; forward only; expand, deploy, contract."""
