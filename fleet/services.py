@@ -1,0 +1,59 @@
+"""What the API and the console are given by the composition root: values and ports, nothing global.
+
+Both fronts read through `fleet.store` in `db.read`, and write through `fleet.store` in `db.write`; what has to happen
+in the world after a write (push a config, cut a link) is done by jobs that hear the event.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet import clock
+from fleet.core.actor import Actor
+from fleet.core.ports import DeviceLink
+from fleet.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """What a person says when they prepare a claim for one device."""
+
+    product: str
+    device: str | None = None  # the id it shall have; None: `<product>-<6 characters>`
+    serial: str = ""
+    site: str = ""
+    expires_s: int = 7 * 86_400
+    server: str | None = None  # host or host:port that the device shall call; None: the server's own name
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedClaim:
+    """A claim as it was given out; `claim` is shown once and kept nowhere."""
+
+    claim: str
+    device: str
+    product: str
+    serial: str
+    site: str
+    expires_us: int
+
+
+class IssueClaim(Protocol):
+    """Makes a claim, stores its hash and appends `claim.created`; raises Invalid or Refused (device exists)."""
+
+    async def __call__(self, request: ClaimRequest, by: Actor) -> IssuedClaim:
+        """Issue one claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a route may use."""
+
+    db: Database
+    link: DeviceLink
+    issue_claim: IssueClaim
+    version: str = "0"  # of this server
+    gateway_port: int = 8443
+    link_port: int = 8883
+    secure_cookie: bool = False  # the API is served over HTTPS: cookies may say so
+    now_us: Callable[[], int] = clock.now_us
