@@ -1,0 +1,70 @@
+"""The project keeps to its own rules: what the bare install holds, how long a module may be, what no file may say."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("agent", "fleet", "firmware_sim")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+OWNERS_SIX = {"aiomqtt", "click", "cryptography", "httpx", "pyserial", "sqlite-utils"}
+MOST_LINES = 500
+MOST_FUNCTION_LINES = 60
+
+
+def test_the_bare_install_is_the_agent_with_the_owners_packages():
+    requirements = [Requirement(text) for text in metadata.requires("fieldline") or []]
+    bare = {req.name for req in requirements if req.marker is None or req.marker.evaluate({"extra": ""})}
+
+    assert bare == OWNERS_SIX
+
+
+def test_the_agent_starts_without_anything_of_the_server():
+    probe = "import agent.app, agent.cli, sys; print([m for m in sys.modules if m.split('.')[0] in {names}])"
+    names = {"fastapi", "sqlalchemy", "uvicorn", "nats", "msgspec", "pydantic", "cryptography", "sqlite_utils", "fleet"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", probe.replace("{names}", repr(names))], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_is_one_idea_a_person_can_hold(path: Path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    long = [
+        f"{node.name} {size}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (size := (node.end_lineno or 0) - node.lineno + 1) > MOST_FUNCTION_LINES
+    ]
+
+    assert len(text.splitlines()) <= MOST_LINES
+    assert long == []
+    assert ast.get_docstring(tree), "a module's docstring gives its theory"
+
+
+def test_no_broad_except_stands_but_in_a_supervisor_or_at_the_edge():
+    broad = {
+        f"{path.relative_to(ROOT)}"
+        for path in MODULES
+        if re.search(r"^\s*except( (Base)?Exception\b.*)?:", path.read_text(), re.MULTILINE)
+    }
+
+    assert broad <= {"fleet/jobs/runner.py"}
+
+
+def test_no_file_names_a_machine_or_a_registry():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tell = re.compile(r"(files\.python|registry\.npm|/ho" + r"me/\w+/|/ro" + r"ot/|/wo" + r"rk/)")
+    texts = {name: (ROOT / name).read_text(errors="replace") for name in listed if (ROOT / name).is_file()}
+
+    assert [name for name, text in texts.items() if tell.search(text)] == []
