@@ -86,6 +86,7 @@ claim = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
     Column("used_us", BigInteger),
+    Column("key_hash", String(64)),  # SHA-256 of the public key that used it: a lost answer may be asked for again
 )
 
 certificate = Table(
