@@ -1,0 +1,131 @@
+"""Joining a fleet with a claim, and staying in it: enrolment and renewal over EST.
+
+Enrolment stores the new key aside and keeps everything else in memory until the fleet's certificate has come and was
+checked; then the files are written one by one, `identity.toml` last. Its presence is what "enrolled" means, so a power
+cut at any point leaves a device that is enrolled or one that is not, and nothing between. The key aside is what makes
+trying again safe: if the answer got lost, the claim counts as used, but a fleet answers the same key again.
+
+Renewal asks with the present certificate for the next one, for the same key. The new certificate is stored beside the
+old, tried on a connection, and only then renamed over it; `identity.toml`, which repeats its dates, follows. Cut
+in between, the device has a valid certificate and merely renews once more.
+"""
+
+import base64
+import hmac
+from dataclasses import replace
+from pathlib import Path
+
+from agent.adapters import keys
+from agent.adapters.est import Est
+from agent.adapters.files import make_state_dir, remove_file, replace_file
+from agent.errors import Misconfigured, Refused, Unavailable
+from agent.settings import Identity, StateDir, load_identity, make_identity
+from agent.wire.claim import Claim
+from agent.wire.topics import DEVICE_ID
+
+KEY_MODE = 0o600
+TRIES = 3  # of sending the same request, where the connection broke before the answer came
+REQUEST_NAME = "fieldline-device"  # the fleet names the device; what the request says does not matter
+
+
+def enrol(claim: Claim, state: StateDir, now_us: int, *, force: bool = False) -> Identity:
+    """Enrol this device; returns its identity. Raises Misconfigured, Refused or Unavailable, and then changed nothing.
+
+    With `force` an enrolled device joins anew: the old identity and the old fleet's config are given up.
+    """
+    if state.identity.exists() and not force:
+        raise Misconfigured(
+            f"{_already(state)}.",
+            hint="To enroll it anew, add --force: its old identity is then given up. Nothing was changed.",
+        )
+    make_state_dir(state.root)
+    est = Est(claim.host, claim.port, now_us)
+    ca_pem = _fetch_ca(est, claim)
+    aside = state.key.with_name("key.aside.pem")
+    try:
+        key_pem = aside.read_bytes() if aside.exists() else _make_key(aside)
+        body = _ask(est, ca_pem, claim, keys.make_request(key_pem, REQUEST_NAME))
+        issued = _checked(keys.check_issued(keys.read_certificates(body), key_pem, ca_pem))
+    except (Refused, Misconfigured):
+        remove_file(aside)
+        raise
+    identity = replace(
+        make_identity(state, issued.device_id, claim.host, claim.port),
+        cert_issued_us=issued.issued_us,
+        cert_expires_us=issued.expires_us,
+    )
+    for path in (state.identity, state.config):
+        remove_file(path)
+    replace_file(state.key, key_pem, mode=KEY_MODE)
+    replace_file(state.chain, ca_pem)
+    replace_file(state.cert, issued.pem)
+    replace_file(state.identity, identity.to_toml().encode())
+    remove_file(aside)
+    return identity
+
+
+def renew(state: StateDir, now_us: int) -> Identity:
+    """Renew the certificate over mTLS; returns the identity with its new dates. Raises AgentError, the old one kept."""
+    identity = load_identity(state)
+    ca_pem = state.chain.read_bytes()
+    key_pem = state.key.read_bytes()
+    est = Est(identity.host, identity.gateway_port, now_us)
+    body = est.reenroll(ca_pem, state.cert, state.key, keys.make_request(key_pem, identity.device_id))
+    issued = _checked(keys.check_issued(keys.read_certificates(body), key_pem, ca_pem))
+    if issued.device_id != identity.device_id:
+        raise Refused(f"The new certificate is for {issued.device_id}, not for {identity.device_id}.")
+    beside = state.cert.with_name("cert.next.pem")
+    try:
+        replace_file(beside, issued.pem)
+        est.test_connect(ca_pem, beside, state.key)
+        replace_file(state.cert, issued.pem)
+    finally:
+        remove_file(beside)
+    renewed = replace(identity, cert_issued_us=issued.issued_us, cert_expires_us=issued.expires_us)
+    replace_file(state.identity, renewed.to_toml().encode())
+    return renewed
+
+
+def _fetch_ca(est: Est, claim: Claim) -> bytes:
+    body, date = est.cacerts()
+    found = [
+        it for it in keys.read_certificates(body) if hmac.compare_digest(keys.fingerprint(it), claim.ca_fingerprint)
+    ]
+    if not found:
+        raise Refused(
+            f"{claim.host}:{claim.port} is not the fleet that this claim is for: its CA has another fingerprint.",
+            hint="Check the server's address and ask its operator for a new claim; if both are right, somebody sits "
+            "between this device and the fleet. Nothing was sent but the question.",
+        )
+    est.check_clock(date)
+    return keys.to_pem(found[0])
+
+
+def _make_key(aside: Path) -> bytes:
+    key_pem = keys.make_key()
+    replace_file(aside, key_pem, mode=KEY_MODE)
+    return key_pem
+
+
+def _ask(est: Est, ca_pem: bytes, claim: Claim, request: bytes) -> bytes:
+    secret = base64.urlsafe_b64encode(claim.secret).rstrip(b"=").decode()
+    for _ in range(TRIES - 1):
+        try:
+            return est.enroll(ca_pem, secret, request)
+        except Unavailable:
+            continue
+    return est.enroll(ca_pem, secret, request)
+
+
+def _checked(issued: keys.Issued) -> keys.Issued:
+    if not DEVICE_ID.fullmatch(issued.device_id):
+        raise Refused(f"The fleet named this device {issued.device_id!r}, which is not a device id.")
+    return issued
+
+
+def _already(state: StateDir) -> str:
+    try:
+        identity = load_identity(state)
+    except Misconfigured:
+        return f"{state.root} is enrolled already, although its files are damaged"
+    return f"{state.root} is enrolled already, as {identity.device_id} of {identity.host}:{identity.gateway_port}"

@@ -1,0 +1,73 @@
+"""Files that are whole or not there: written beside, synced, renamed over.
+
+After a power cut at any point the path holds the old content or the new, never a part of either. A file written by
+root into another user's directory is given to that user, so `sudo fleet-agent enroll` leaves nothing that the
+service cannot read.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from agent.errors import Misconfigured
+
+
+def make_state_dir(root: Path) -> None:
+    """Make the state directory, 0750, if it is missing; raises Misconfigured if it cannot be made or written to."""
+    try:
+        root.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(root, error) from error
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise Misconfigured(f"{root} may not be written to by this user.", hint=_HINT)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o640) -> None:
+    """Write `data` to `path` atomically and durably; raises Misconfigured if that cannot be done."""
+    beside = path.with_name(path.name + ".new")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
+            _give_to_owner_of(path.parent, fd)
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        beside.replace(path)
+        sync_dir(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise _unwritable(path, error) from error
+
+
+def remove_file(path: Path) -> None:
+    """Remove `path` durably if it is there; raises Misconfigured if that cannot be done."""
+    try:
+        path.unlink(missing_ok=True)
+        sync_dir(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def sync_dir(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+_HINT = "Choose another directory with --state, or run as a user that may write there."
+
+
+def _give_to_owner_of(directory: Path, fd: int) -> None:
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+def _unwritable(path: Path, error: OSError) -> Misconfigured:
+    return Misconfigured(f"{path} cannot be written: {error.strerror or error}.", hint=_HINT)
