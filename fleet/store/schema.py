@@ -220,6 +220,7 @@ alarm = Table(
         postgresql_where=text("state != 'cleared'"),
     ),
     Index("ix_alarm_state", "state"),
+    Index("ix_alarm_device_id", "device_id", "series", "rule"),
 )
 
 ticket = Table(

@@ -118,6 +118,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["device_id"], ["device.id"], name=op.f("fk_alarm_device_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alarm")),
     )
+    op.create_index("ix_alarm_device_id", "alarm", ["device_id", "series", "rule"], unique=False)
     op.create_index("ix_alarm_state", "alarm", ["state"], unique=False)
     op.create_index(
         "uq_alarm_open",
