@@ -87,10 +87,15 @@ def unpack(payload: bytes) -> bytes:
 def decode(kind: type[T], data: bytes) -> T:
     """Decode one message of the given class; raises WireError that names the place."""
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise WireError("$", "not JSON") from error
     return cast("T", _decoder(cast("Any", kind))(value, "$"))
+
+
+def _refuse_constant(name: str) -> None:
+    msg = f"{name} is no JSON"  # Python reads NaN and Infinity, the standard does not know them
+    raise ValueError(msg)
 
 
 def decode_batch(payload: bytes) -> Batch:
@@ -235,6 +240,8 @@ def _check_text(text: str, most: int, place: str) -> None:
         raise WireError(place, f"{len(text)} characters, more than {most}")
     if "\0" in text:
         raise WireError(place, "holds a NUL character")
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise WireError(place, "holds half a surrogate pair, which is no character")
 
 
 def _check_time(t_us: int, place: str) -> None:
@@ -243,7 +250,9 @@ def _check_time(t_us: int, place: str) -> None:
 
 def _check_range(value: int, least: int, most: int, place: str) -> None:
     if not least <= value <= most:
-        raise WireError(place, f"{value} is not within {least}…{most}")
+        # Python refuses to print integers of more than some thousand digits, and nobody would read them.
+        said = str(value) if abs(value) <= 2 * limits.MAX_INTEGER else f"a number of {value.bit_length()} bits"
+        raise WireError(place, f"{said} is not within {least}…{most}")
 
 
 def _check_count(items: Sequence[object], most: int, place: str) -> None:

@@ -1,0 +1,61 @@
+"""Presence, computed from facts: whether a device is heard from as it should be, and since when.
+
+    never    nothing was ever heard
+    online   heard within two of its periods (`next_s`, what it was told), and a little
+    late     a call is overdue, or its link broke and nothing was heard since
+    offline  six periods overdue, and half a minute
+
+The graces are constants so that a device that calls once a minute is judged like one that calls once a second. What
+is announced in events follows this function; nothing else decides.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+US_PER_S = 1_000_000
+
+LATE_PERIODS = 2
+LATE_GRACE_S = 5
+OFFLINE_PERIODS = 6
+OFFLINE_GRACE_S = 30
+
+
+class Presence(StrEnum):
+    """Whether a device is there."""
+
+    NEVER = "never"
+    ONLINE = "online"
+    LATE = "late"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about one device's calls."""
+
+    last_seen_us: int  # received time of anything from the device itself
+    next_s: int  # when it was told to call next, seconds
+    link_up: bool
+    announced: Presence  # as last told in an event
+    since_us: int  # when it took that state
+    connection: int = 0  # number of its newest link
+    boot_id: str = ""
+
+
+def judge(facts: Facts | None, now_us: int) -> tuple[Presence, int]:
+    """Return the presence at `now_us` and since when it holds (0 for never)."""
+    if facts is None:
+        return Presence.NEVER, 0
+    offline_us = facts.last_seen_us + (OFFLINE_PERIODS * facts.next_s + OFFLINE_GRACE_S) * US_PER_S
+    if now_us >= offline_us:
+        return Presence.OFFLINE, facts.since_us if facts.announced is Presence.OFFLINE else offline_us
+    link_broke = facts.announced is Presence.LATE and facts.since_us >= facts.last_seen_us
+    late_us = facts.last_seen_us + (LATE_PERIODS * facts.next_s + LATE_GRACE_S) * US_PER_S
+    if link_broke or now_us >= late_us:
+        return Presence.LATE, facts.since_us if facts.announced is Presence.LATE else late_us
+    return Presence.ONLINE, facts.since_us if facts.announced is Presence.ONLINE else facts.last_seen_us
+
+
+def is_stale(connection: int, boot_id: str, facts: Facts) -> bool:
+    """Tell whether a birth is older than the link that is known; after a reboot the count may begin anew."""
+    return connection < facts.connection and boot_id == facts.boot_id

@@ -1,0 +1,141 @@
+"""What one batch means: its new rows, lane by lane, in the transaction that advances the mark."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import accumulate
+
+from sqlalchemy import Connection
+
+from agent.rules.engine import Change, judge_all
+from agent.rules.rule import Rule
+from agent.wire.limits import MAX_AHEAD_S, MAX_NAME_CHARS
+from agent.wire.messages import AlarmChange, Batch, DeviceEvent, Newest, Segment, Value
+from fleet.core.actor import FLEET, of_device
+from fleet.core.event import Event
+from fleet.core.hole import Hole, Row
+from fleet.store import alarm, event, gap, rule_state
+
+US_PER_S = 1_000_000
+
+FROM_REPORTED = frozenset({"config.applied", "config.refused"})
+"""Kinds whose event is written from the reported state, which says the same and cannot be lost."""
+
+FLEETS_OWN = frozenset({"claim", "config", "device", "server", "ticket", "token"})
+"""Nouns about which only the fleet speaks: a device that uses one is kept as `said.<kind>`."""
+
+
+def rows_of(batch: Batch) -> list[Row]:
+    """Return seq and event times of each row of the batch."""
+    if batch.events:
+        return [Row(row.seq, row.t_us, row.t_us) for row in batch.events]
+    return [
+        Row(
+            segment.seq,
+            min(series.t0_us for series in segment.series),
+            max(series.t0_us + sum(series.dt) for series in segment.series),
+        )
+        for segment in batch.segments
+    ]
+
+
+def first_ahead(batch: Batch, rows: Sequence[Row], now_us: int) -> str | None:
+    """Return the place of the first row that lies too far in the server's future, None if there is none."""
+    latest_us = now_us + MAX_AHEAD_S * US_PER_S
+    lane = "events" if batch.events else "segments"
+    return next((f"$.{lane}[{i}]" for i, row in enumerate(rows) if row.to_us > latest_us), None)
+
+
+def newest_of(segments: Sequence[Segment]) -> list[Newest]:
+    """Return the last reading of each series of each segment, in order of the segments."""
+    return [
+        Newest(series.name, series.unit, series.t0_us + sum(series.dt), series.v[-1])
+        for segment in segments
+        for series in segment.series
+    ]
+
+
+def count_readings(segments: Sequence[Segment]) -> int:
+    """Return how many readings the segments hold."""
+    return sum(len(series.v) for segment in segments for series in segment.series)
+
+
+def note_hole(conn: Connection, device_id: str, batch: Batch, hole: Hole, *, received_us: int) -> None:
+    """Keep a hole, unless it is explained already, and say so."""
+    for left in gap.find(conn, device_id, batch.store_id, batch.lane, hole, received_us=received_us):
+        text = f"{device_id}: rows {left.from_seq}…{left.to_seq} of {batch.lane} never arrived."
+        data = {**asdict(left), "store_id": batch.store_id, "lane": batch.lane.value, "reason": gap.FOUND}
+        about = (device_id, FLEET.id, FLEET.origin, text, device_id, data)
+        event.append(conn, Event(left.to_us, received_us, "gap.recorded", "device", *about))
+
+
+def store_events(
+    conn: Connection, device_id: str, store_id: str, rows: Sequence[DeviceEvent], *, received_us: int
+) -> None:
+    """Store new rows of the events lane: alarms and gaps to their tables, everything to the event table."""
+    for row in rows:
+        if row.alarm is not None:
+            alarm.apply_change(conn, device_id, row.alarm, t_us=row.t_us, received_us=received_us, origin="edge")
+            continue  # the alarm's own events say it, with the alarm's number
+        if row.kind in FROM_REPORTED:
+            continue
+        if row.gap is not None:
+            gap.explain(conn, device_id, store_id, row.gap, received_us=received_us)
+        event.append(conn, _device_event(device_id, store_id, row, received_us))
+
+
+def _device_event(device_id: str, store_id: str, row: DeviceEvent, received_us: int) -> Event:
+    data: dict[str, object] = {
+        "subject": row.subject,
+        "store_id": store_id,
+        "seq": row.seq,
+        "clock": row.clock.value,
+        "boot_id": row.boot_id,
+    }
+    if row.gap is not None:
+        data["gap"] = asdict(row.gap)
+    if row.job is not None:
+        data["job"] = asdict(row.job)
+    own = row.kind.partition(".")[0] in FLEETS_OWN
+    kind = f"said.{row.kind}"[:MAX_NAME_CHARS] if own else row.kind
+    by = of_device(device_id)
+    return Event(row.t_us, received_us, kind, "device", device_id, by.id, by.origin, row.text, device_id, data)
+
+
+def run_rules(
+    conn: Connection, device_id: str, rules: Sequence[Rule], segments: Sequence[Segment], *, received_us: int
+) -> None:
+    """Judge new readings by the fleet's rules, on event time; what is older than a rule has seen moves nothing."""
+    readings: dict[str, list[tuple[int, Value]]] = {}
+    for segment in segments:
+        for series in segment.series:
+            if any(rule.matches(series.name) for rule in rules):
+                times = accumulate(series.dt[1:], initial=series.t0_us)
+                readings.setdefault(series.name, []).extend(zip(times, series.v, strict=True))
+    if not readings:
+        return
+    names = {rule.name for rule in rules}
+    states = {key: state for key, state in rule_state.get(conn, device_id).items() if key[0] in names}
+    changes: list[Change] = []
+    for name, values in readings.items():
+        values.sort(key=lambda reading: reading[0])
+        after, changed = judge_all(rules, states, name, values)
+        states |= after
+        changes += changed
+    rule_state.put(conn, device_id, states)
+    for change in sorted(changes, key=lambda change: change.t_us):
+        alarm.apply_change(
+            conn, device_id, _alarm_change(change), t_us=change.t_us, received_us=received_us, origin="fleet"
+        )
+
+
+def _alarm_change(change: Change) -> AlarmChange:
+    return AlarmChange(
+        rule=change.rule.name,
+        series=change.series,
+        state=change.state,
+        severity=change.rule.severity,
+        first_bad_us=change.first_bad_us,
+        ticket=change.rule.ticket,
+        value=change.value,
+        condition=str(change.rule.condition),
+    )

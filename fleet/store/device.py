@@ -1,0 +1,115 @@
+"""Devices and the products that they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, or_, select, update
+
+from fleet.core.actor import Actor
+from fleet.core.event import Event
+from fleet.errors import NotFound
+from fleet.store import event
+from fleet.store.schema import certificate, product
+from fleet.store.schema import device as table
+from fleet.store.upsert import insert_new
+
+MAX_PAGE = 1000  # devices
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One machine in the field."""
+
+    id: str
+    product_id: str
+    serial: str
+    site: str
+    created_us: int
+    enrolled_us: int | None
+    revoked_us: int | None
+    agent_version: str
+
+
+def get(conn: Connection, device_id: str) -> Device:
+    """Return one device; raises NotFound."""
+    row = conn.execute(select(table).where(table.c.id == device_id)).one_or_none()
+    if row is None:
+        raise unknown(device_id)
+    return _device(row)
+
+
+def unknown(device_id: str) -> NotFound:
+    """Make the error for a device that does not exist."""
+    return NotFound(f"there is no device {device_id!r}", hint="`fleet device list` shows all devices.")
+
+
+def page(  # noqa: PLR0913 - one keyword a filter
+    conn: Connection,
+    *,
+    product_id: str | None = None,
+    q: str | None = None,
+    revoked: bool | None = None,
+    ids: Sequence[str] | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> list[Device]:
+    """Return devices by id; `after` is the last id of the page before. `q` is a part of id, serial or site."""
+    query = select(table)
+    if product_id is not None:
+        query = query.where(table.c.product_id == product_id)
+    if q:
+        query = query.where(
+            or_(*(column.icontains(q, autoescape=True) for column in (table.c.id, table.c.serial, table.c.site)))
+        )
+    if revoked is not None:
+        query = query.where(table.c.revoked_us.is_not(None) if revoked else table.c.revoked_us.is_(None))
+    if ids is not None:
+        query = query.where(table.c.id.in_(ids))
+    if after is not None:
+        query = query.where(table.c.id > after)
+    query = query.order_by(table.c.id).limit(min(limit, MAX_PAGE))
+    return [_device(row) for row in conn.execute(query)]
+
+
+def products(conn: Connection) -> list[str]:
+    """Return the ids of all products."""
+    return list(conn.execute(select(product.c.id).order_by(product.c.id)).scalars())
+
+
+def add_product(conn: Connection, product_id: str, *, now_us: int) -> None:
+    """Make sure that the product exists."""
+    insert_new(conn, product, {"id": product_id, "created_us": now_us})
+
+
+def enrol(  # noqa: PLR0913 - what is known of a machine
+    conn: Connection, device_id: str, product_id: str, *, serial: str, site: str, now_us: int
+) -> bool:
+    """Make the device, or let a revoked one come back under its id; tells whether it is new.
+
+    The right to do so (a claim) was checked by the caller, whose business certificate and event are too.
+    """
+    add_product(conn, product_id, now_us=now_us)
+    values = {"product_id": product_id, "serial": serial, "site": site, "enrolled_us": now_us}
+    if insert_new(conn, table, {"id": device_id, "created_us": now_us, **values}):
+        return True
+    conn.execute(update(table).where(table.c.id == device_id).values(**values, revoked_us=None))
+    return False
+
+
+def revoke(conn: Connection, device_id: str, reason: str, *, now_us: int, by: Actor) -> Device:
+    """Take the device's right to call, and its certificates'; again is no error. Appends device.revoked."""
+    found = get(conn, device_id)
+    if found.revoked_us is not None:
+        return found
+    conn.execute(update(table).where(table.c.id == device_id).values(revoked_us=now_us))
+    valid = (certificate.c.device_id == device_id) & certificate.c.revoked_us.is_(None)
+    conn.execute(update(certificate).where(valid).values(revoked_us=now_us))
+    text = f"{device_id} was revoked." if not reason else f"{device_id} was revoked: {reason}"
+    data = {"reason": reason}
+    about = (device_id, by.id, by.origin, text[:2048], device_id, data)
+    event.append(conn, Event(now_us, now_us, "device.revoked", "device", *about))
+    return get(conn, device_id)
+
+
+def _device(row: Row[tuple[object, ...]]) -> Device:
+    return Device(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it

@@ -1,0 +1,141 @@
+"""Facts about each device's calls, and the announcement of what follows from them."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Row, select, update
+
+from fleet.core.actor import FLEET
+from fleet.core.event import Event
+from fleet.core.presence import Facts, Presence, is_stale, judge
+from fleet.store import event
+from fleet.store.schema import device
+from fleet.store.schema import presence as table
+from fleet.store.upsert import upsert
+
+KINDS = {Presence.ONLINE: "device.online", Presence.LATE: "device.late", Presence.OFFLINE: "device.offline"}
+TEXTS = {
+    Presence.ONLINE: "{} is online.",
+    Presence.LATE: "{} is late: it has not called as it should.",
+    Presence.OFFLINE: "{} is offline.",
+}
+
+
+def get(conn: Connection, device_id: str) -> Facts | None:
+    """Return what is known of one device's calls, None if it never called."""
+    row = conn.execute(select(table).where(table.c.device_id == device_id)).one_or_none()
+    return None if row is None else facts_of(row)
+
+
+def health(conn: Connection, device_id: str) -> str | None:
+    """Return the newest health that the device reported, JSON of wire's Health; None if it never did."""
+    return conn.execute(select(table.c.health).where(table.c.device_id == device_id)).scalar_one_or_none()
+
+
+def of(conn: Connection, device_ids: Sequence[str], *, now_us: int) -> dict[str, tuple[Presence, int, int | None]]:
+    """Return presence, since when and last seen (µs) of each of the devices, as of `now_us`."""
+    rows = conn.execute(select(table).where(table.c.device_id.in_(device_ids)))
+    known = {row.device_id: facts_of(row) for row in rows}
+    found = {}
+    for device_id in device_ids:
+        facts = known.get(device_id)
+        found[device_id] = (*judge(facts, now_us), facts.last_seen_us if facts else None)
+    return found
+
+
+def seen(  # noqa: PLR0913 - the facts of one call
+    conn: Connection,
+    device_id: str,
+    facts: Facts | None,
+    *,
+    now_us: int,
+    next_s: int | None = None,
+    boot_id: str | None = None,
+    health_json: str | None = None,
+    connection: int | None = None,
+) -> None:
+    """Note that the device was heard; None leaves a fact as it is. Announces device.online if it was not."""
+    was_online = facts is not None and facts.announced is Presence.ONLINE
+    values = {
+        "last_seen_us": now_us,
+        "next_s": next_s,
+        "boot_id": boot_id,
+        "health": health_json,
+        "connection": connection,
+        "link_up": True if connection is not None else None,
+    }
+    values = {name: value for name, value in values.items() if value is not None}
+    if was_online:
+        conn.execute(update(table).where(table.c.device_id == device_id).values(**values))
+        return
+    values |= {"state": Presence.ONLINE.value, "since_us": now_us}
+    if facts is None:
+        values = {"next_s": 0, "link_up": False, **values}
+    upsert(conn, table, ["device_id"], {"device_id": device_id, **values})
+    _announce(conn, device_id, Presence.ONLINE, t_us=now_us, received_us=now_us)
+
+
+def birth(  # noqa: PLR0913 - the facts of one link
+    conn: Connection, device_id: str, *, connection: int, boot_id: str, next_s: int, now_us: int
+) -> bool:
+    """Note a link that came up; tells whether it counted (one older than the link that is known does not)."""
+    facts = get(conn, device_id)
+    if facts is not None and is_stale(connection, boot_id, facts):
+        return False
+    seen(conn, device_id, facts, now_us=now_us, next_s=next_s, boot_id=boot_id, connection=connection)
+    return True
+
+
+def will(conn: Connection, device_id: str, *, connection: int, now_us: int) -> bool:
+    """Note a link that broke; tells whether it counted (a will of an older link does not)."""
+    facts = get(conn, device_id)
+    if facts is None or facts.connection != connection or not facts.link_up:
+        return False
+    values: dict[str, object] = {"link_up": False}
+    if judge(facts, now_us)[0] is Presence.ONLINE:
+        values |= {"state": Presence.LATE.value, "since_us": now_us}
+        _announce(conn, device_id, Presence.LATE, t_us=now_us, received_us=now_us)
+    conn.execute(update(table).where(table.c.device_id == device_id).values(**values))
+    return True
+
+
+def announce_due(conn: Connection, *, now_us: int, limit: int = 1000) -> int:
+    """Announce devices that became late or offline, each change once; returns how many. Revoked ones are silent."""
+    rows = conn.execute(
+        select(table)
+        .join(device, device.c.id == table.c.device_id)
+        .where(device.c.revoked_us.is_(None), table.c.state != Presence.OFFLINE.value)
+        .where(table.c.last_seen_us < now_us - 1_000_000)
+        .with_for_update(of=table, skip_locked=True)
+    )
+    announced = 0
+    for row in rows.all():
+        state, since_us = judge(facts_of(row), now_us)
+        if state.value == row.state:
+            continue
+        conn.execute(
+            update(table).where(table.c.device_id == row.device_id).values(state=state.value, since_us=since_us)
+        )
+        _announce(conn, row.device_id, state, t_us=since_us, received_us=now_us)
+        announced += 1
+        if announced >= limit:
+            break
+    return announced
+
+
+def facts_of(row: Row[tuple[object, ...]]) -> Facts:
+    """Read the facts from a row of the table."""
+    return Facts(
+        last_seen_us=row.last_seen_us,
+        next_s=row.next_s,
+        link_up=row.link_up,
+        announced=Presence(row.state),
+        since_us=row.since_us,
+        connection=row.connection,
+        boot_id=row.boot_id,
+    )
+
+
+def _announce(conn: Connection, device_id: str, state: Presence, *, t_us: int, received_us: int) -> None:
+    text = TEXTS[state].format(device_id)
+    about = (device_id, FLEET.id, FLEET.origin, text, device_id, {"since_us": t_us})
+    event.append(conn, Event(t_us, received_us, KINDS[state], "device", *about))

@@ -1,0 +1,85 @@
+"""Quarantine: what could not be read, bytes and all, until a person has looked at it.
+
+The same bytes are kept once. A device cannot fill the disk with garbage: beyond `MAX_KEPT` batches the bytes of the
+oldest are let go; the row that says what, when and why stays.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select, update
+
+from agent.wire.codec import batch_id
+from fleet.errors import NotFound
+from fleet.store.schema import quarantine as table
+from fleet.store.upsert import insert_new
+
+MAX_KEPT = 256  # batches of one device whose bytes are kept
+MAX_BODY_BYTES = 1_000_000  # of one batch; the gateway refuses longer ones before they come here
+MAX_PAGE = 1000  # rows
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One batch that could not be read."""
+
+    id: int
+    device_id: str
+    received_us: int
+    road: str  # link, gateway
+    place: str  # JSONPath into the batch, "$" for the whole
+    problem: str
+    batch: str  # batch_id of the bytes
+    size_bytes: int  # of the body that is kept
+
+
+def put(  # noqa: PLR0913 - one row
+    conn: Connection, device_id: str, payload: bytes, *, place: str, problem: str, road: str, received_us: int
+) -> bool:
+    """Keep a batch; tells whether it is new (the same bytes are kept once)."""
+    new = insert_new(
+        conn,
+        table,
+        {
+            "device_id": device_id,
+            "received_us": received_us,
+            "road": road,
+            "place": place[:256],
+            "problem": problem[:1024],
+            "batch": batch_id(payload),
+            "body": payload[:MAX_BODY_BYTES],
+        },
+    )
+    if new:
+        mine = select(table.c.id).where(table.c.device_id == device_id).order_by(table.c.id.desc())
+        oldest = conn.execute(mine.offset(MAX_KEPT).limit(1)).scalar_one_or_none()
+        if oldest is not None:
+            over = (table.c.device_id == device_id) & (table.c.id <= oldest) & (func.length(table.c.body) > 0)
+            conn.execute(update(table).where(over).values(body=b""))
+    return new
+
+
+def page(
+    conn: Connection, *, device_id: str | None = None, before: int | None = None, limit: int = 100
+) -> list[Quarantined]:
+    """Return quarantined batches, newest first; `before` is the last id of the page before."""
+    columns = [column for column in table.c if column is not table.c.body]
+    query = select(*columns, func.length(table.c.body).label("size_bytes"))
+    if device_id is not None:
+        query = query.where(table.c.device_id == device_id)
+    if before is not None:
+        query = query.where(table.c.id < before)
+    rows = conn.execute(query.order_by(table.c.id.desc()).limit(min(limit, MAX_PAGE)))
+    return [Quarantined(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def body(conn: Connection, quarantine_id: int) -> bytes:
+    """Return the bytes of one batch as they came; raises NotFound. Empty: they were let go."""
+    found = conn.execute(select(table.c.body).where(table.c.id == quarantine_id)).scalar_one_or_none()
+    if found is None:
+        raise NotFound(f"nothing is in quarantine under the number {quarantine_id}")
+    return bytes(found)
+
+
+def count(conn: Connection, device_id: str) -> int:
+    """Return how many batches of the device are in quarantine."""
+    return conn.execute(select(func.count()).select_from(table).where(table.c.device_id == device_id)).scalar_one()
