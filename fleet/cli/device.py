@@ -1,0 +1,201 @@
+"""`fleet device`: the machines in the field."""
+
+import click
+
+from fleet.cli.client import Client, Item, pass_client
+from fleet.cli.nearest import naming_neighbours
+from fleet.cli.options import device_argument, json_option, limit_option
+from fleet.cli.output import age_of, dig, facts, heading, print_array, print_json, say, table, text, value, when, word
+from fleet.cli.shell import Group
+from fleet.cli.times import US, age, now_us, span
+
+
+@click.group(cls=Group)
+def device() -> None:
+    """See devices, shut one out."""
+
+
+@device.command(
+    "list",
+    examples=(
+        "fleet device list",
+        "fleet device list --product freezer --presence offline",
+        "fleet device list --json",
+    ),
+)
+@click.option("--product", metavar="P", help="Only of this product.")
+@click.option(
+    "--presence", type=click.Choice(["online", "late", "offline", "never"]), help="Only those that are so now."
+)
+@click.option("--query", "-q", metavar="TEXT", help="Only those whose id, serial or site holds this.")
+@click.option("--revoked/--not-revoked", default=None, help="Only revoked ones, or none of them.")
+@limit_option(what="devices")
+@json_option("Print one JSON array of the API's objects.")
+@pass_client
+def list_(  # noqa: PLR0913 - one option a fact
+    client: Client,
+    *,
+    product: str | None,
+    presence: str | None,
+    query: str | None,
+    revoked: bool | None,  # three-valued: not said, yes, no
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """List devices: presence, version, config, open alarms and tickets."""
+    found = client.items("devices", limit=limit, product=product, presence=presence, q=query, revoked=revoked)
+    if as_json:
+        print_array(found)
+        return
+    columns = ("id", "presence", "last seen", "config", "alarms", "tickets", "agent", "serial", "site")
+    table(columns, map(_row, found), empty="There are no such devices. `fleet claim create` prepares a new one.")
+
+
+def _row(item: Item) -> tuple[object, ...]:
+    alarms = text(item.get("open_alarms") or "")
+    if item.get("worst_severity"):
+        alarms = text(f"{item.get('open_alarms')} ").append(word(item["worst_severity"]))
+    return (
+        item.get("id"),
+        word("revoked" if item.get("revoked") else item.get("presence")),
+        age_of(item, "last_seen") or "never",
+        config_words(item),
+        alarms,
+        item.get("open_tickets") or "",
+        item.get("agent_version"),
+        item.get("serial"),
+        item.get("site"),
+    )
+
+
+def config_words(item: Item) -> object:
+    """Say how a device stands to its config, in few words."""
+    desired, applied, state = (dig(item, "config", key) for key in ("desired", "applied", "state"))
+    match state:
+        case "in_sync":
+            return text(f"{applied} ").append(word(state))
+        case "pending" | "refused":
+            return text(f"{applied or 'seed'} → {desired} ").append(word(state))
+        case _:
+            return text("own seed" if not desired else f"{applied or 'seed'} → {desired}", "dim")
+
+
+@device.command(examples=("fleet device show freezer-7k3m2q", "fleet device show freezer-7k3m2q --json"))
+@device_argument()
+@json_option()
+@pass_client
+def show(client: Client, device_id: str, *, as_json: bool) -> None:
+    """Show all about one device: health, newest values, certificates, config."""
+    with naming_neighbours(client, device_id):
+        found = client.get("devices", device_id)
+    if as_json:
+        print_json(found)
+        return
+    say(text(found["id"], "bold"), "  ", word("revoked" if found.get("revoked") else found.get("presence")))
+    facts(
+        (
+            ("product", found.get("product")),
+            ("serial", found.get("serial")),
+            ("site", found.get("site")),
+            ("last seen", when(found, "last_seen") or "never"),
+            ("so since", when(found, "since")),
+            ("agent", found.get("agent_version")),
+            ("enrolled", when(found, "enrolled") or "not yet"),
+            ("revoked", when(found, "revoked")),
+            ("config", config_words(found)),
+            ("refused since", dig(found, "config", "reason")),
+            ("open alarms", found.get("open_alarms")),
+            ("open tickets", found.get("open_tickets")),
+            ("gaps", found.get("gaps")),
+            ("quarantined", found.get("quarantined")),
+        )
+    )
+    _latest(found.get("latest") or {})
+    _health(found.get("health") or {})
+    _certificates(found.get("certificates") or [])
+
+
+def _latest(latest: Item) -> None:
+    if latest:
+        heading("Newest values")
+        latest_table(latest)
+
+
+def latest_table(latest: Item) -> None:
+    """Print {series: {t_us, v, unit}} as a table."""
+    rows = ((name, value(one.get("v"), one.get("unit")), age_of(one, "t")) for name, one in sorted(latest.items()))
+    table(("series", "value", "age"), rows, empty="The device has sent no readings yet.")
+
+
+def _health(health: Item) -> None:
+    if not health:
+        return
+    heading("Health")
+    oldest, ends = health.get("buffer_oldest_us") or None, health.get("cert_expires_us")
+    waiting = f"{health.get('buffer_rows', 0)} rows, {_size(health.get('buffer_bytes'))}"
+    facts(
+        (
+            ("told", age(health.get("t_us"), now_us())),
+            ("agent up for", span(health.get("uptime_s", 0) * US["s"])),
+            ("memory", _size(health.get("rss_bytes"))),
+            ("buffer", waiting),
+            ("oldest unsent", age(oldest, now_us()) if oldest else ""),
+            ("certificate ends", age(ends, now_us()) if ends else ""),
+        )
+    )
+    rows = (
+        (
+            one.get("name"),
+            text("connected", "green") if one.get("connected") else text("lost", "bold red"),
+            one.get("readings"),
+            one.get("errors"),
+            age(one["last_us"], now_us()) if one.get("last_us") else "never",
+            one.get("detail"),
+        )
+        for one in health.get("sources") or []
+    )
+    table(("source", "port", "readings", "errors", "newest", "last error"), rows, empty="It has no sources.")
+
+
+def _size(count: object) -> str:
+    """Write a number of bytes."""
+    if not isinstance(count, int):
+        return "?"
+    return f"{count / 1024:,.0f} KiB" if count < 10 * 1024**2 else f"{count / 1024**2:,.0f} MiB"
+
+
+def _certificates(certificates: list[Item]) -> None:
+    if not certificates:
+        return
+    heading("Certificates")
+    now = now_us()
+    rows = (
+        (
+            str(one.get("fingerprint", ""))[:16],
+            when(one, "not_after"),
+            word("revoked") if one.get("revoked_us") else "expired" if one.get("not_after_us", now) < now else "valid",
+        )
+        for one in certificates
+    )
+    table(("fingerprint", "valid until", "state"), rows, empty="")
+
+
+@device.command(examples=("fleet device revoke freezer-7k3m2q --reason stolen --yes",))
+@device_argument()
+@click.option("--reason", metavar="TEXT", help="Why; it stands in the device's events.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@json_option()
+@pass_client
+def revoke(client: Client, device_id: str, reason: str | None, *, yes: bool, as_json: bool) -> None:
+    """Shut a device out: its next request is refused, its live link is cut within seconds.
+
+    There is no way back but a new claim for the device. Asks first if a person is at the keyboard.
+    """
+    if not yes and not as_json and click.get_text_stream("stdin").isatty():
+        click.confirm(f"Shut {device_id} out for good?", abort=True)
+    with naming_neighbours(client, device_id):
+        done = client.post("devices", device_id, "revoke", body={"reason": reason})
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{device_id} is shut out. It needs a new claim to come back.")

@@ -1,0 +1,58 @@
+"""Options that several commands share, said once."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from fleet.cli.times import Time
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(text: str = "Print JSON for programs.") -> Callable[[F], F]:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def limit_option(default: int | None = None, what: str = "entries") -> Callable[[F], F]:
+    """Add --limit."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=default is not None,
+        help=f"Print at most so many {what}" + ("." if default else "; all of them otherwise."),
+    )
+
+
+def device_option(text: str = "Only of this device.") -> Callable[[F], F]:
+    """Add --device."""
+    return click.option("--device", metavar="ID", help=text)
+
+
+def device_argument() -> Callable[[F], F]:
+    """Add the argument DEVICE."""
+    return click.argument("device_id", metavar="DEVICE")
+
+
+def ticket_argument() -> Callable[[F], F]:
+    """Add the argument TICKET."""
+    return click.argument("ticket_id", metavar="TICKET")
+
+
+def range_options(noun: str) -> Callable[[F], F]:
+    """Add --from and --to."""
+
+    def add(command: F) -> F:
+        until = click.option("--to", "to_us", type=Time(), metavar="TIME", help=f"Only {noun} before this time.")
+        since = click.option(
+            "--from",
+            "from_us",
+            type=Time(),
+            metavar="TIME",
+            help=f"Only {noun} from this time on: ISO-8601, -15m, now, or epoch microseconds.",
+        )
+        return since(until(command))
+
+    return add

@@ -1,0 +1,43 @@
+"""The root of the command: the table of all commands and what holds for every one of them."""
+
+import click
+
+from fleet.cli.shell import LazyGroup
+
+COMMANDS = {
+    "serve": ("fleet.cli.serve", "serve", "Run the fleet server."),
+    "login": ("fleet.cli.login", "login", "Sign in to a fleet server."),
+    "context": ("fleet.cli.context", "context", "Choose between the servers you are signed in to."),
+    "claim": ("fleet.cli.claim", "claim", "Prepare new devices."),
+    "device": ("fleet.cli.device", "device", "See devices, shut one out."),
+    "latest": ("fleet.cli.reading", "latest", "Show the newest value of each series of a device."),
+    "readings": ("fleet.cli.reading", "readings", "Print the readings of one series, oldest first."),
+    "gap": ("fleet.cli.gap", "gap", "See what will never arrive, and why."),
+    "quarantine": ("fleet.cli.quarantine", "quarantine", "See what devices sent that could not be read."),
+    "alarm": ("fleet.cli.alarm", "alarm", "See and acknowledge alarms."),
+    "ticket": ("fleet.cli.ticket", "ticket", "Work on tickets."),
+    "config": ("fleet.cli.config", "config", "Set configs, see who runs them."),
+    "why": ("fleet.cli.why", "why", "Say in sentences how a device stands, and why not as it should."),
+    "find": ("fleet.cli.find", "find", "Find devices, tickets and more by anything you know of them."),
+    "events": ("fleet.cli.watch", "events", "List what has happened to a device, newest last."),
+    "watch": ("fleet.cli.watch", "watch", "Print what happens, as it happens."),
+    "token": ("fleet.cli.token", "token", "Give programs and people access, and take it away."),
+    "completion": ("fleet.cli.completion", "completion", "Print the shell's completion script."),
+}
+"""Name of a command → module, attribute, short help; in the order of the help page."""
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    help="""The link after the sale: devices, alarms, tickets and configs of a fleet.
+
+    Sign in once with `fleet login`, or set FLEET_URL and FLEET_TOKEN, which win. Every command takes --json.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused.""",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("-c", "--context", metavar="NAME", help="Speak to this server, not the current.")
+@click.version_option(package_name="fieldline", prog_name="fleet", message="%(prog)s %(version)s")
+def main(context: str | None) -> None:
+    """Run one command; the context is read where a client is opened (`fleet.cli.client`)."""
+    del context

@@ -1,0 +1,119 @@
+"""`fleet watch` and `fleet events`: what happens, as it happens and as it happened."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+
+from fleet.cli.client import Client, Item, Unreachable, pass_client
+from fleet.cli.nearest import naming_neighbours
+from fleet.cli.options import device_argument, device_option, json_option, limit_option
+from fleet.cli.output import print_array, say, text, value
+from fleet.cli.shell import Command
+from fleet.cli.sse import Message, messages
+from fleet.cli.times import clock
+from fleet.errors import Busy
+
+EVENT_STREAM = "text/event-stream"
+SILENCE_S = 60.0  # the server says something at least each 15 s; silence beyond this is a dead connection
+RETRY_S = (0.5, 1, 2, 5, 10)  # waits before each new try; the last one stays
+WATCH_S = 60  # a device is asked for live readings for so long at a time
+
+
+@dataclass
+class _Place:
+    """Where in the stream we are, over all its connections."""
+
+    last_id: str = ""
+    tries: int = 0
+
+
+@click.command(
+    cls=Command,
+    examples=("fleet watch", "fleet watch --device freezer-7k3m2q --live", "fleet watch --json"),
+)
+@device_option("Only what concerns this device.")
+@click.option("--live", is_flag=True, help="The device's readings too, as they come (with --device).")
+@json_option("Print one JSON object a line.")
+@pass_client
+def watch(client: Client, device: str | None, *, live: bool, as_json: bool) -> None:
+    """Print what happens, as it happens, until Ctrl-C.
+
+    A lost connection is taken up again where it broke off, so no event is missed or shown twice.
+    """
+    if live and not device:
+        raise click.UsageError("--live needs --device ID.")
+    try:
+        if device:
+            with naming_neighbours(client, device):
+                client.get("devices", device)
+        for message in _follow(client, device, live=live):
+            _print(message, as_json=as_json)
+    except KeyboardInterrupt:
+        return
+
+
+def _follow(client: Client, device: str | None, *, live: bool) -> Iterator[Message]:
+    place = _Place()
+    asked = 0.0
+    while True:
+        try:
+            if live and device and time.monotonic() - asked > WATCH_S / 2:
+                client.post("devices", device, "watch", body={"seconds": WATCH_S})
+                asked = time.monotonic()
+            for message in _connection(client, place, device, live=live):
+                yield message
+                if live and device and time.monotonic() - asked > WATCH_S / 2:
+                    client.post("devices", device, "watch", body={"seconds": WATCH_S})
+                    asked = time.monotonic()
+        except (Unreachable, Busy) as error:
+            if place.tries == 0:
+                click.echo(f"{error.message}; trying again until it is back (Ctrl-C ends).", err=True)
+        wait_s = RETRY_S[min(place.tries, len(RETRY_S) - 1)]
+        place.tries += 1
+        time.sleep(wait_s)
+
+
+def _connection(client: Client, place: _Place, device: str | None, *, live: bool) -> Iterator[Message]:
+    """Yield what one connection brings; what it says of its place is kept."""
+    headers = {"Last-Event-ID": place.last_id} if place.last_id else {}
+    query = {"device": device, "live": 1 if live else None}
+    lines = client.lines("stream", accept=EVENT_STREAM, silence_s=SILENCE_S, headers=headers, **query)
+    for message in messages(lines, place.last_id):
+        place.last_id, place.tries = message.id, 0
+        yield message
+
+
+def _print(message: Message, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(message.body)
+        return
+    item = json.loads(message.body)
+    if "readings" in item:
+        for one in item["readings"]:
+            say(text(f"{clock(one['t_us'])}  ", "dim"), f"{one.get('name')}  {value(one.get('v'), one.get('unit'))}")
+    elif "text" in item:
+        event_line(item)
+
+
+def event_line(item: Item) -> None:
+    """Print one event on one line: when, which device, what."""
+    say(text(f"{clock(item['t_us'])}  ", "dim"), text(f"{item.get('device') or '-':<18} ", "bold"), item.get("text"))
+
+
+@click.command(cls=Command, examples=("fleet events freezer-7k3m2q", "fleet events freezer-7k3m2q --limit 500 --json"))
+@device_argument()
+@limit_option(what="events")
+@json_option("Print one JSON array.")
+@pass_client
+def events(client: Client, device_id: str, limit: int | None, *, as_json: bool) -> None:
+    """List what has happened to a device, newest last."""
+    with naming_neighbours(client, device_id):
+        found = client.items("devices", device_id, "events", limit=limit)
+        if as_json:
+            print_array(found)
+            return
+        for one in found:
+            event_line(one)
