@@ -2,11 +2,21 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from fleet.core.actor import FLEET
 from fleet.core.event import Event
-from fleet.core.presence import Facts, Presence, is_stale, judge
+from fleet.core.presence import (
+    LATE_GRACE_S,
+    LATE_PERIODS,
+    OFFLINE_GRACE_S,
+    OFFLINE_PERIODS,
+    US_PER_S,
+    Facts,
+    Presence,
+    is_stale,
+    judge,
+)
 from fleet.store import event
 from fleet.store.schema import device
 from fleet.store.schema import presence as table
@@ -98,27 +108,30 @@ def will(conn: Connection, device_id: str, *, connection: int, now_us: int) -> b
     return True
 
 
-def announce_due(conn: Connection, *, now_us: int, limit: int = 1000) -> int:
-    """Announce devices that became late or offline, each change once; returns how many. Revoked ones are silent."""
-    rows = conn.execute(
-        select(table)
-        .join(device, device.c.id == table.c.device_id)
-        .where(device.c.revoked_us.is_(None), table.c.state != Presence.OFFLINE.value)
-        .where(table.c.last_seen_us < now_us - 1_000_000)
-        .with_for_update(of=table, skip_locked=True)
+def due(conn: Connection, *, now_us: int, limit: int) -> list[str]:
+    """Return devices that became late or offline and are not announced as such. Revoked ones are silent."""
+    silent_us = now_us - table.c.last_seen_us
+    late = silent_us >= (LATE_PERIODS * table.c.next_s + LATE_GRACE_S) * US_PER_S
+    offline = silent_us >= (OFFLINE_PERIODS * table.c.next_s + OFFLINE_GRACE_S) * US_PER_S
+    changed = or_(
+        and_(table.c.state == Presence.ONLINE.value, late), and_(table.c.state == Presence.LATE.value, offline)
     )
+    query = select(table.c.device_id).join(device, device.c.id == table.c.device_id)
+    query = query.where(device.c.revoked_us.is_(None), changed).order_by(table.c.device_id).limit(limit)
+    return list(conn.execute(query).scalars())
+
+
+def announce(conn: Connection, device_ids: Sequence[str], *, now_us: int) -> int:
+    """Announce what became of the devices, each change once; returns how many there were."""
+    mine = select(table).where(table.c.device_id.in_(device_ids)).order_by(table.c.device_id).with_for_update()
     announced = 0
-    for row in rows.all():
+    for row in conn.execute(mine).all():
         state, since_us = judge(facts_of(row), now_us)
-        if state.value == row.state:
-            continue
-        conn.execute(
-            update(table).where(table.c.device_id == row.device_id).values(state=state.value, since_us=since_us)
-        )
-        _announce(conn, row.device_id, state, t_us=since_us, received_us=now_us)
-        announced += 1
-        if announced >= limit:
-            break
+        if state.value != row.state:
+            changed = update(table).where(table.c.device_id == row.device_id)
+            conn.execute(changed.values(state=state.value, since_us=since_us))
+            _announce(conn, row.device_id, state, t_us=since_us, received_us=now_us)
+            announced += 1
     return announced
 
 

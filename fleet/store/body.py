@@ -1,0 +1,53 @@
+"""Reading one series out of a batch's body, and leaving the rest of it undecoded.
+
+Only the columns of the wanted series become Python objects; all others stay bytes (msgspec's Raw).
+"""
+
+from itertools import accumulate
+
+import msgspec
+
+from agent.wire.codec import unpack
+from agent.wire.messages import Value
+
+
+class _Series(msgspec.Struct, gc=False):
+    name: str
+    t0_us: int
+    dt: msgspec.Raw
+    v: msgspec.Raw
+
+
+class _Segment(msgspec.Struct, gc=False):
+    seq: int
+    series: list[_Series]
+
+
+class _Body(msgspec.Struct, gc=False):
+    segments: list[_Segment] = []
+
+
+_body = msgspec.json.Decoder(_Body)
+_steps = msgspec.json.Decoder(list[int])
+_values = msgspec.json.Decoder(list[float | int | str | None])
+
+
+def readings(body: bytes, series: str, first_seq: int, last_seq: int) -> list[tuple[int, Value]]:
+    """Return the readings of one series, by time; rows outside `first_seq`…`last_seq` are duplicates and left out.
+
+    Readings of the same microsecond keep the order in which the device sent them.
+    """
+    found: list[tuple[int, Value]] = []
+    for segment in _body.decode(unpack(body)).segments:
+        if first_seq <= segment.seq <= last_seq:
+            for columns in segment.series:
+                if columns.name == series:
+                    times = accumulate(_steps.decode(columns.dt), initial=columns.t0_us)
+                    next(times)  # dt[0] is 0: the first reading is at t0_us
+                    found.extend(zip(times, _values.decode(columns.v), strict=True))
+    found.sort(key=_time)  # stable; sorted already, unless the device's clock was set back
+    return found
+
+
+def _time(reading: tuple[int, Value]) -> int:
+    return reading[0]
