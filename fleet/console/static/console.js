@@ -1,0 +1,196 @@
+// The console's own script: hears what moves (SSE), draws the chart (uPlot), keeps ages current. No build step.
+"use strict";
+
+const HEARTBEAT_LOST_MS = 45_000; // the server sends something at least every 15 s
+const REFRESH_MS = 1_000;         // at most one refresh of a fragment in this time
+
+function age(us) {
+  const s = Math.max(0, Math.round(Date.now() / 1000 - us / 1e6));
+  if (s < 60) return `${s} s ago`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ago`;
+  return `${Math.floor(s / 86400)} d ago`;
+}
+
+function showAges() {
+  for (const el of document.querySelectorAll("[data-us]")) el.textContent = age(Number(el.dataset.us));
+}
+
+// Fragments that carry data-on="kind …" are fetched anew when an event of such a kind arrives.
+const waiting = new Set();
+function refresh(el) {
+  if (waiting.has(el.id)) return;
+  waiting.add(el.id);
+  setTimeout(() => { waiting.delete(el.id); htmx.trigger(`#${el.id}`, "moved"); }, REFRESH_MS);
+}
+
+function hear() {
+  const mark = document.getElementById("live");
+  const device = document.body.dataset.device || "";
+  const source = new EventSource(`/console/stream?device=${encodeURIComponent(device)}`);
+  let last = Date.now();
+  const say = (on) => { if (mark) { mark.textContent = on ? "live" : "not live: reconnecting"; mark.classList.toggle("on", on); } };
+  source.onopen = () => { last = Date.now(); say(true); };
+  source.onerror = () => say(false);
+  source.addEventListener("beat", () => { last = Date.now(); });
+  source.addEventListener("moved", (message) => {
+    last = Date.now();
+    const noun = JSON.parse(message.data).noun;
+    for (const el of document.querySelectorAll("[data-on]")) {
+      if (el.dataset.on.split(" ").includes(noun)) refresh(el);
+    }
+    if (noun === "alarm" && chart) chart.reload();
+  });
+  source.addEventListener("live", (message) => {
+    last = Date.now();
+    for (const reading of JSON.parse(message.data)) showReading(reading);
+  });
+  setInterval(() => { if (Date.now() - last > HEARTBEAT_LOST_MS) say(false); }, 5_000);
+}
+
+function showReading(reading) {
+  const tile = document.querySelector(`[data-series="${CSS.escape(reading.name)}"]`);
+  if (tile) {
+    const v = tile.querySelector(".v");
+    v.textContent = reading.v === null ? "no value" : typeof reading.v === "number" ? Number(reading.v.toPrecision(6)) : reading.v;
+    v.classList.remove("fresh"); void v.offsetWidth; v.classList.add("fresh");
+    tile.querySelector("[data-us]").dataset.us = reading.t_us;
+  }
+  if (chart) chart.add(reading);
+}
+
+// The chart of one series: an envelope of min and max, alarms as bands, gaps hatched: nothing is drawn over a gap.
+let chart = null;
+
+class Chart {
+  constructor(el) {
+    this.el = el;
+    this.device = el.dataset.device;
+    this.series = el.dataset.series;
+    this.seconds = 3600;
+    this.plot = null;
+    this.data = null;
+  }
+
+  async reload() {
+    if (!this.series) return;
+    const url = `/console/devices/${this.device}/points?series=${encodeURIComponent(this.series)}&seconds=${this.seconds}&points=${Math.max(200, Math.round(this.el.clientWidth))}`;
+    const answer = await fetch(url, { headers: { Accept: "application/json" } });
+    if (!answer.ok) { this.say(`The chart could not be loaded (${answer.status}).`); return; }
+    this.data = await answer.json();
+    this.draw();
+  }
+
+  say(text) { document.getElementById("chart-note").textContent = text; }
+
+  add(reading) {
+    if (!this.data || reading.name !== this.series || typeof reading.v !== "number") return;
+    const { t, min, max } = this.data;
+    const at = reading.t_us / 1e6;
+    if (t.length && at < t[t.length - 1]) return;
+    t.push(at); min.push(reading.v); max.push(reading.v);
+    while (t.length && t[0] < at - this.seconds) { t.shift(); min.shift(); max.shift(); }
+    if (this.plot) this.plot.setData([t, min, max]); else this.draw();
+  }
+
+  colours() {
+    const style = getComputedStyle(document.documentElement);
+    return (name) => style.getPropertyValue(name).trim();
+  }
+
+  marks() {
+    const colour = this.colours();
+    const band = (u, from, to, fill) => {
+      const left = Math.max(u.bbox.left, u.valToPos(from, "x", true));
+      const right = Math.min(u.bbox.left + u.bbox.width, u.valToPos(to, "x", true));
+      if (right < left) return;
+      u.ctx.fillStyle = fill;
+      u.ctx.fillRect(left, u.bbox.top, Math.max(2, right - left), u.bbox.height);
+    };
+    return { hooks: { drawClear: [(u) => {
+      for (const gap of this.data.gaps) band(u, gap.from, gap.to, colour("--idle-bg"));
+      for (const alarm of this.data.alarms) band(u, alarm.from, alarm.to ?? Date.now() / 1000, colour("--bad-bg"));
+    }], draw: [(u) => {
+      for (const alarm of this.data.alarms) {
+        if (alarm.series !== this.series) continue;
+        const x = u.valToPos(alarm.from, "x", true);
+        u.ctx.strokeStyle = colour("--bad");
+        u.ctx.lineWidth = 2;
+        u.ctx.beginPath(); u.ctx.moveTo(x, u.bbox.top); u.ctx.lineTo(x, u.bbox.top + u.bbox.height); u.ctx.stroke();
+      }
+    }] } };
+  }
+
+  draw() {
+    const colour = this.colours();
+    const { t, min, max, unit, resolution, gaps, alarms } = this.data;
+    if (this.plot) this.plot.destroy();
+    this.plot = null;
+    this.el.replaceChildren();
+    if (!t.length) { this.say(`No readings of ${this.series} in this time.`); return; }
+    const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
+    const end = Date.now() / 1000;
+    this.plot = new uPlot({
+      width: this.el.clientWidth, height: 300, plugins: [this.marks()],
+      scales: { x: { range: () => [Math.max(t[0], end - this.seconds), Math.max(end, t[t.length - 1])] } },
+      cursor: { drag: { x: true, y: false } },
+      axes: [axis, { ...axis, size: 64, values: (u, ticks) => ticks.map((v) => `${Number(v.toPrecision(6))}`) }],
+      series: [
+        {},
+        { label: `${this.series} min (${unit})`, stroke: colour("--accent"), width: 1.5 },
+        { label: "max", stroke: colour("--accent"), width: 1.5 },
+      ],
+      bands: [{ series: [2, 1], fill: "rgba(80, 140, 220, .25)" }],
+    }, [t, min, max], this.el);
+    const marks = [`${t.length} points, ${resolution}`];
+    if (gaps.length) marks.push(`${gaps.length} gap${gaps.length > 1 ? "s" : ""} (grey): readings that never came`);
+    if (alarms.length) marks.push(`${alarms.length} alarm${alarms.length > 1 ? "s" : ""} (red)`);
+    this.say(marks.join(" · "));
+  }
+}
+
+function choose(buttons, chosen) {
+  for (const button of buttons) button.setAttribute("aria-pressed", String(button === chosen));
+}
+
+function startChart() {
+  const el = document.getElementById("chart");
+  if (!el) return;
+  chart = new Chart(el);
+  chart.reload();
+  document.addEventListener("click", (event) => {
+    const tile = event.target.closest("[data-series]");
+    const range = event.target.closest("[data-seconds]");
+    if (tile && tile !== el) {
+      chart.series = el.dataset.series = tile.dataset.series;
+      choose(document.querySelectorAll(".values [data-series]"), tile);
+      chart.reload();
+    } else if (range) {
+      chart.seconds = Number(range.dataset.seconds);
+      choose(document.querySelectorAll("[data-seconds]"), range);
+      chart.reload();
+    }
+  });
+  let width = el.clientWidth;
+  new ResizeObserver(() => {
+    if (el.clientWidth !== width && chart.plot) { width = el.clientWidth; chart.plot.setSize({ width, height: 300 }); }
+  }).observe(el);
+}
+
+document.addEventListener("keydown", (event) => {
+  const search = document.querySelector("input[type=search]");
+  if (event.key === "/" && search && !/^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName)) {
+    event.preventDefault();
+    search.focus();
+  }
+});
+document.addEventListener("htmx:afterSwap", () => {
+  showAges();
+  if (chart) choose(document.querySelectorAll(".values [data-series]"), document.querySelector(`.values [data-series="${CSS.escape(chart.series)}"]`));
+});
+document.addEventListener("DOMContentLoaded", () => {
+  showAges();
+  setInterval(showAges, 1_000);
+  startChart();
+  if (document.body.dataset.hear !== undefined) hear();
+});

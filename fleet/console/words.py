@@ -1,0 +1,72 @@
+"""How values, times and units are written on a page: the filters of the templates."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from agent.wire.messages import Value
+
+UNITS = {"Cel": "°C", "1": "", "%": "%", "deg": "°", "m/s": "m/s", "kn": "kn", "[kn_i]": "kn", "{count}": ""}
+SPARK_WIDTH, SPARK_HEIGHT = 640, 90  # units of the drawing
+MARGIN = 4
+
+
+def iso(t_us: int) -> str:
+    """Write a time in full: 2026-03-04T05:06:07.890Z."""
+    return datetime.fromtimestamp(t_us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def clock(t_us: int) -> str:
+    """Write a time for people, in UTC: 2026-03-04 05:06 UTC."""
+    return datetime.fromtimestamp(t_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def value(v: Value) -> str:
+    """Write a value with at most six digits; no value says so."""
+    if v is None:
+        return "no value"
+    return f"{v:.6g}" if isinstance(v, float) else str(v)
+
+
+def unit(ucum: str) -> str:
+    """Write a UCUM unit as people do."""
+    return UNITS.get(ucum, ucum)
+
+
+def spark(line: Mapping[str, Any], mark_us: int) -> Markup:
+    """Draw the readings of one series of evidence, with the first bad sample marked."""
+    rows: list[tuple[int, float]] = [
+        (t, v) for t, v in zip(line["t_us"], line["v"], strict=True) if isinstance(v, int | float)
+    ]
+    if len(rows) < 2:  # noqa: PLR2004 - a line has two ends
+        return Markup('<p class="empty">{}</p>').format(", ".join(value(v) for v in line["v"][:5]) or "no readings")
+    low, high = min(v for _, v in rows), max(v for _, v in rows)
+    start, end = rows[0][0], rows[-1][0]
+
+    def x(t_us: int) -> float:
+        return MARGIN + (t_us - start) / max(1, end - start) * (SPARK_WIDTH - 2 * MARGIN)
+
+    def y(v: float) -> float:
+        return MARGIN + float(high - v) / float((high - low) or 1) * (SPARK_HEIGHT - 2 * MARGIN)
+
+    path = " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in rows)
+    mark = f'<line class="mark" x1="{x(mark_us):.1f}" x2="{x(mark_us):.1f}" y1="0" y2="{SPARK_HEIGHT}"/>'
+    return Markup(
+        '<svg class="spark" viewBox="0 0 {w} {h}" preserveAspectRatio="none" role="img" aria-label="{label}">{mark}'
+        '<polyline points="{path}"/></svg><p class="note-line">{low} to {high}, {start} to {end}</p>'
+    ).format(
+        w=SPARK_WIDTH,
+        h=SPARK_HEIGHT,
+        label=f"{line['series']} from {value(low)} to {value(high)}",
+        mark=Markup(mark if start <= mark_us <= end else ""),  # noqa: S704 - numbers of ours alone
+        path=path,
+        low=value(float(low)),
+        high=value(float(high)),
+        start=clock(start),
+        end=clock(end),
+    )
+
+
+FILTERS = {"iso": iso, "clock": clock, "value": value, "unit": unit, "spark": spark}
