@@ -1,9 +1,11 @@
 """What the agent's core asks of the world, where more than one real thing can answer."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from agent.wire.document import Table
 from agent.wire.messages import Value
 
 
@@ -33,9 +35,13 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Values that were read together: (quantity, unit, value), dated by the moment their first byte came."""
+    """Values that were read together: (quantity, unit, value), dated by the moment their first byte came.
+
+    `at_s` is that moment where it lies before this call: the `now_s` of an earlier one. None stands for now.
+    """
 
     values: tuple[tuple[str, str, Value], ...]
+    at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,73 @@ class Dialogue(Protocol):
 
     def due(self) -> float | None:
         """Return when the next tick is wanted, monotonic seconds; None for never."""
+
+
+class Turned(Dialogue, Protocol):
+    """A dialogue that asks and waits, and so can share its port: on a bus one speaks at a time."""
+
+    def waiting(self) -> bool:
+        """Tell whether it holds the bus: an answer is awaited, or the silence after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortSettings:
+    """A serial port and how its line is set."""
+
+    port: str
+    baudrate: int = 9600
+    bytesize: int = 8
+    parity: str = "none"  # none, even, odd, mark, space
+    stopbits: float = 1.0
+
+    def byte_s(self) -> float:
+        """Return how long one byte is on the line, seconds."""
+        return (1 + self.bytesize + (self.parity != "none") + self.stopbits) / self.baudrate
+
+
+class ProtocolKind(Protocol):
+    """A protocol as the registry knows it; a module with these two functions is one."""
+
+    def read(self, table: Table) -> Any:  # noqa: ANN401 - each protocol has options of its own
+        """Read the protocol's table of a source into a frozen dataclass; raises DocumentError."""
+
+    def open(self, options: Any, settings: PortSettings) -> Dialogue:  # noqa: ANN401 - what `read` returned
+        """Start a dialogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Bytes that came together, and when, on both clocks."""
+
+    data: bytes
+    t_us: int
+    mono_s: float
+
+
+class Link(Protocol):
+    """An open port."""
+
+    listening_s: float
+    """Since when nothing that came was lost, monotonic seconds: now, or earlier if bytes were waiting."""
+
+    async def read(self, timeout_s: float | None) -> Sequence[Chunk]:
+        """Return what has come, in order; empty after the timeout. Raises Unavailable when the port is gone."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes to be sent; raises Unavailable if the port takes none."""
+
+    async def reopen(self, baudrate: int) -> None:
+        """Set another speed once what was written has left; raises Unavailable."""
+
+
+class Ports(Protocol):
+    """Where links come from: serial ports, or the replay of a capture."""
+
+    def present(self, port: str) -> bool:
+        """Tell whether the port is there, without opening it."""
+
+    def open(self, settings: PortSettings) -> AbstractAsyncContextManager[Link]:
+        """Open a port for as long as the context lasts; raises Unavailable."""
 
 
 class Clock(Protocol):

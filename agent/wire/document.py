@@ -50,6 +50,10 @@ class Table:
         self._known.add(key)
         return key in self._values
 
+    def empty(self) -> bool:
+        """Tell whether the table has no keys at all."""
+        return not self._values
+
     def text(self, key: str, default: str | None = None) -> str:
         """Return a string; required if there is no default."""
         return str(self._get(key, (str,), "a string", default))
@@ -120,11 +124,15 @@ class Table:
     def _path(self, key: str) -> str:
         return f"{self.place}.{key}" if self.place else key
 
+    def _misspelt(self, key: str) -> str:
+        near = difflib.get_close_matches(key, self._values.keys() - self._known, n=1)
+        return f"; is {near[0]!r} meant to be it?" if near else ""
+
     def _get(self, key: str, kinds: tuple[type, ...], what: str, default: Any) -> Any:  # noqa: ANN401 - TOML
         self._known.add(key)
         if key not in self._values:
             if default is None:
-                raise self.error(key, f"missing; it is {what}")
+                raise self.error(key, f"missing; it is {what}{self._misspelt(key)}")
             return default
         value = self._values[key]
         if type(value) not in kinds:

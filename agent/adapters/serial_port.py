@@ -1,0 +1,347 @@
+"""Serial ports by pyserial: blocking IO in a thread of its own a port, bytes to the loop in bounded chunks.
+
+The thread sleeps in poll(2) on the port and on a pipe that wakes it to write, to change speed or to stop; an idle port
+costs nothing. Each chunk is dated on both clocks when read(2) has returned. A chunk is handed over with one
+`call_soon_threadsafe` at most per turn of the loop; when the loop has `MAX_WAITING_BYTES` to take, the thread stops
+reading, and the kernel's buffer and the line's flow control take over.
+
+When bytes stream in by hundreds of small reads a second, the thread rests for `REST_S` after each: what comes meanwhile
+is one chunk, dated at most that much too late, instead of a wake-up a line; and the loop is told every `GATHER_S` only.
+Where something was written lately an answer is awaited, and nothing rests.
+
+A port that is gone shows as a hang-up or EIO, at once, also while nothing is sent.
+"""
+
+import asyncio
+import contextlib
+import os
+import select
+import stat
+import termios
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import cast
+
+import serial
+
+from agent.errors import Unavailable
+from agent.ports import Chunk, Clock, Link, PortSettings
+
+READ_BYTES = 65_536
+MAX_WAITING_BYTES = 262_144  # read and not yet taken by the loop
+MAX_UNSENT_BYTES = 65_536
+STREAM_READS = 32  # reads within STREAM_WINDOW_S that make a stream
+STREAM_WINDOW_S = 0.1
+STREAM_S = 1.0  # how long a stream is taken to last before it is looked at again
+REST_S = 0.01
+GATHER_S = 0.02
+DIALOGUE_S = 1.0  # after a write, what comes may be an answer for this long
+ENOUGH_BYTES = 1024  # a read that brought this many needs no rest to be worth its while
+WAITED_S = 1.0  # how long bytes that were there at the opening are taken to have waited
+OPEN_TIMEOUT_S = 10.0  # a driver that takes longer is not there
+STOP_TIMEOUT_S = 5.0
+PTY_MAJORS = range(136, 144)  # Linux, Documentation/admin-guide/devices.txt: Unix98 PTY slaves
+
+_PARITY = {
+    "none": serial.PARITY_NONE,
+    "even": serial.PARITY_EVEN,
+    "odd": serial.PARITY_ODD,
+    "mark": serial.PARITY_MARK,
+    "space": serial.PARITY_SPACE,
+}
+
+
+class _Serial(serial.Serial):
+    """A port that keeps what was waiting when it was opened: it was sent, so it counts."""
+
+    def _reset_input_buffer(self) -> None:
+        pass
+
+
+class SerialPorts:
+    """The serial ports of this machine, as `agent.ports.Ports`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def present(self, port: str) -> bool:
+        """Tell whether the path leads to a character device."""
+        try:
+            return stat.S_ISCHR(os.stat(port).st_mode)  # noqa: PTH116 - no Path object twice a second
+        except OSError:
+            return False
+
+    @contextlib.asynccontextmanager
+    async def open(self, settings: PortSettings) -> AsyncIterator[Link]:
+        """Open a port, locked against others; raises Unavailable."""
+        link = SerialLink(settings, self._clock)
+        await link.start()
+        try:
+            yield link
+        finally:
+            await link.stop()
+
+
+class SerialLink:
+    """One open port and its thread."""
+
+    def __init__(self, settings: PortSettings, clock: Clock) -> None:
+        self.listening_s = 0.0
+        self._settings = settings
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._news = asyncio.Event()
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._chunks: list[Chunk] = []
+        self._waiting_bytes = 0
+        self._told = False  # the loop has been told of chunks that it has not taken yet
+        self._out: deque[bytes | Callable[[], None]] = deque()
+        self._unsent_bytes = 0
+        self._wrote_s = float("-inf")
+        self._window_s = 0.0
+        self._window_reads = 0
+        self._stream_until_s = 0.0
+        self._problem: Unavailable | None = None
+        self._stopping = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._main, name=f"port {settings.port}")
+
+    async def start(self) -> None:
+        """Open the port; raises Unavailable."""
+        self._thread.start()
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await asyncio.shield(self._opened)
+        except TimeoutError:
+            await self.stop()
+            raise Unavailable(f"{self._settings.port} did not open within {OPEN_TIMEOUT_S:g} s.") from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close the port and end its thread."""
+        with self._lock:
+            self._stopping = True
+            self._room.notify()
+        self._wake()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await asyncio.shield(self._ended)
+        if self._ended.done():
+            self._thread.join()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    async def read(self, timeout_s: float | None) -> Sequence[Chunk]:
+        """Return what has come; empty after the timeout. Raises Unavailable when the port is gone."""
+        if not self._news.is_set():
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._news.wait()
+            except TimeoutError:
+                return ()
+        else:
+            await asyncio.sleep(0)
+        with self._lock:
+            chunks, self._chunks = self._chunks, []
+            self._waiting_bytes = 0
+            self._told = False
+            self._news.clear()
+            self._room.notify()
+            problem = self._problem
+        if not chunks and problem is not None:
+            self._news.set()
+            raise problem
+        if problem is not None:
+            self._news.set()
+        return chunks
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes to be sent; raises Unavailable if the port takes none."""
+        with self._lock:
+            if self._unsent_bytes + len(data) > MAX_UNSENT_BYTES:
+                raise Unavailable(f"{self._settings.port} takes no bytes; {self._unsent_bytes} wait to be sent.")
+            self._unsent_bytes += len(data)
+            self._out.append(data)
+        self._wake()
+
+    async def reopen(self, baudrate: int) -> None:
+        """Set another speed once what was written has left; raises Unavailable."""
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def change() -> None:
+            termios.tcdrain(self._port.fileno())
+            self._port.baudrate = baudrate
+            self._tell(done.set_result, None)
+
+        with self._lock:
+            self._out.append(change)
+        self._wake()
+        await asyncio.wait((done, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            raise self._problem or Unavailable(f"{self._settings.port} was closed.")
+
+    def _gather(self) -> None:
+        self._loop.call_later(GATHER_S, self._news.set)
+
+    # What follows runs in the port's thread.
+
+    def _main(self) -> None:
+        try:
+            self._port = self._open()
+        except Unavailable as error:
+            self._tell(self._fail_to_open, error)
+        else:
+            self._tell(self._opened.set_result, None)
+            try:
+                self._exchange(self._port.fileno())
+            except (OSError, termios.error, serial.SerialException, ValueError) as error:
+                self._end(_translate(self._settings.port, error))
+            finally:
+                self._close()
+        self._tell(self._ended.set_result, None)
+
+    def _fail_to_open(self, error: Unavailable) -> None:
+        if not self._opened.done():
+            self._opened.set_exception(error)
+            self._opened.exception()  # taken by start(), or by nobody if that has timed out
+
+    def _open(self) -> serial.Serial:
+        settings = self._settings
+        try:
+            port = _Serial(
+                settings.port,
+                settings.baudrate,
+                settings.bytesize,
+                _PARITY[settings.parity],
+                settings.stopbits,
+                exclusive=True,
+            )
+        except (OSError, termios.error, ValueError) as error:
+            raise _translate(settings.port, error) from error
+        self.listening_s = self._clock.mono_s() - (WAITED_S if _kept(port) else 0.0)
+        return port
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError, termios.error):
+            self._port.close()
+
+    def _exchange(self, port: int) -> None:
+        """Read and write until stopped; raises OSError when the port is gone."""
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        poll.register(port, select.POLLIN)
+        unsent = b""
+        while not self._stopping:
+            for fd, flags in poll.poll():
+                if fd == self._wake_read:
+                    self._drain_wakes()
+                elif flags & select.POLLIN:
+                    self._take(port)
+                elif flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+                    raise OSError(f"{self._settings.port} hung up")
+            unsent = self._send(port, unsent)
+            poll.modify(port, select.POLLIN | select.POLLOUT if unsent else select.POLLIN)
+
+    def _take(self, port: int) -> None:
+        """Read once and hand over. Rests if that pays, waits for room if it must."""
+        try:
+            data = os.read(port, READ_BYTES)
+        except BlockingIOError:
+            return
+        chunk = Chunk(data, self._clock.now_us(), self._clock.mono_s())
+        if not data:
+            raise OSError(f"{self._settings.port} hung up")
+        streams = self._streams(chunk.mono_s)
+        with self._lock:
+            self._chunks.append(chunk)
+            self._waiting_bytes += len(data)
+            tell, self._told = not self._told, True
+        if tell:
+            self._tell(self._gather if streams else self._news.set)
+        if streams and len(data) < ENOUGH_BYTES:
+            time.sleep(REST_S)
+        with self._lock:
+            while self._waiting_bytes > MAX_WAITING_BYTES and not self._stopping:
+                self._room.wait()
+
+    def _streams(self, now_s: float) -> bool:
+        """Count a read; tell whether reads come in such numbers that resting pays."""
+        if now_s - self._wrote_s < DIALOGUE_S:
+            return False
+        if now_s < self._stream_until_s:
+            return True
+        if now_s - self._window_s > STREAM_WINDOW_S:
+            self._window_s, self._window_reads = now_s, 0
+        self._window_reads += 1
+        if self._window_reads < STREAM_READS:
+            return False
+        self._stream_until_s, self._window_s = now_s + STREAM_S, 0.0
+        return True
+
+    def _send(self, port: int, unsent: bytes) -> bytes:
+        """Send what is queued as far as the port takes it; returns the rest."""
+        while True:
+            if not unsent:
+                with self._lock:
+                    if not self._out:
+                        return b""
+                    job = self._out.popleft()
+                if callable(job):
+                    job()
+                    continue
+                unsent = job
+            self._wrote_s = self._clock.mono_s()
+            try:
+                sent = os.write(port, unsent)
+            except BlockingIOError:
+                return unsent
+            with self._lock:
+                self._unsent_bytes -= sent
+            unsent = unsent[sent:]
+
+    def _end(self, problem: Unavailable) -> None:
+        with self._lock:
+            self._problem = problem
+        self._tell(self._news.set)
+
+    def _drain_wakes(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_write, b"w")
+
+    def _tell(self, call: Callable[..., object], *arguments: object) -> None:
+        # The loop may have been closed under a port whose driver hung; nobody is left to be told then.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+
+def _kept(port: serial.Serial) -> bool:
+    """Tell whether what came before the opening was kept: always on a pty; else if there is something."""
+    try:
+        return os.major(os.fstat(port.fileno()).st_rdev) in PTY_MAJORS or bool(port.in_waiting)
+    except OSError:
+        return False  # gone already; the first poll will say so
+
+
+_HINTS: dict[type[Exception], str] = {
+    PermissionError: "Add the agent's user to the group of the device, mostly dialout.",
+    BlockingIOError: "Another program holds it; stop that one.",
+}
+
+
+def _translate(port: str, error: Exception) -> Unavailable:
+    """Say what happened to the port in a sentence."""
+    number = cast("int | None", getattr(error, "errno", None))
+    cause = OSError(number, os.strerror(number)) if number else error
+    reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error)
+    return Unavailable(f"{port}: {reason}.", hint=_HINTS.get(type(cause), ""))

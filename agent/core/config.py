@@ -1,0 +1,123 @@
+"""The device's config: what it reads, what it judges, how often it commits.
+
+    [[source]]  a serial port and the protocol that is spoken there (its own table: `[source.<protocol>]`)
+    [[rule]]    agent.rules.rule
+    [agent]     the agent itself
+
+Everything is strict: a key that is unknown, a type that is wrong, a port that is claimed twice is an error that names
+the place and the way out. Which protocols there are is told by whoever calls.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.errors import Misconfigured
+from agent.ports import PortSettings, ProtocolKind
+from agent.rules.rule import Rule, read_rules
+from agent.wire.document import DocumentError, Table, parse_document
+from agent.wire.limits import MAX_SOURCES
+
+DEFAULT_FLUSH_S = 1.0
+DEFAULT_BAUDRATE = 9600
+MAX_BAUDRATE = 4_000_000
+MAX_SOURCE_CHARS = 48
+STOPBITS = (1.0, 1.5, 2.0)
+
+
+class Parity(StrEnum):
+    """Parity of a serial line."""
+
+    NONE = "none"
+    EVEN = "even"
+    ODD = "odd"
+    MARK = "mark"
+    SPACE = "space"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """One source: a port, how its line is set, and the protocol with its options."""
+
+    name: str
+    port: str
+    protocol: str
+    options: object  # the protocol's own frozen dataclass
+    baudrate: int = DEFAULT_BAUDRATE
+    bytesize: int = 8
+    parity: Parity = Parity.NONE
+    stopbits: float = 1.0
+
+    @property
+    def settings(self) -> PortSettings:
+        """Return the port and its line."""
+        return PortSettings(self.port, self.baudrate, self.bytesize, self.parity, self.stopbits)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    """A whole config document. `flush_s` is how long readings may wait for their commit, seconds."""
+
+    sources: tuple[SourceConfig, ...]
+    rules: tuple[Rule, ...]
+    flush_s: float = DEFAULT_FLUSH_S
+
+
+def parse_config(text: str, find: Callable[[str], ProtocolKind]) -> DeviceConfig:
+    """Parse a config document; raises DocumentError. `find` returns a protocol by name or raises Misconfigured."""
+    document = parse_document(text)
+    tables = document.tables("source")
+    sources = tuple(_read_source(table, find) for table in tables)
+    if len(sources) > MAX_SOURCES:
+        raise document.error("source", f"{len(sources)} sources, more than {MAX_SOURCES}")
+    for i, (source, table) in enumerate(zip(sources, tables, strict=True)):
+        _check_beside(source, sources[:i], table)
+    rules = read_rules(document)
+    flush_s = _read_agent(document.table("agent"))
+    document.done()
+    return DeviceConfig(sources, rules, flush_s)
+
+
+def _read_agent(table: Table) -> float:
+    flush_s = table.number("flush_s", DEFAULT_FLUSH_S, least=0.05, most=60)
+    table.done()
+    return flush_s
+
+
+def _read_source(table: Table, find: Callable[[str], ProtocolKind]) -> SourceConfig:
+    name = table.name("name")
+    if len(name) > MAX_SOURCE_CHARS:
+        raise table.error("name", f"{len(name)} characters, more than {MAX_SOURCE_CHARS}")
+    port = table.text("port")
+    if not port.startswith("/"):
+        raise table.error("port", f'{port!r} is no path; it is a device file, as in "/dev/serial/by-id/…"')
+    baudrate = table.integer("baudrate", DEFAULT_BAUDRATE, least=50, most=MAX_BAUDRATE)
+    bytesize = table.integer("bytesize", 8, least=5, most=8)
+    parity = table.choice("parity", Parity, Parity.NONE)
+    stopbits = table.number("stopbits", 1)
+    if stopbits not in STOPBITS:
+        raise table.error("stopbits", f"{stopbits:g} is none of 1, 1.5, 2")
+    protocol = table.text("protocol")
+    try:
+        kind = find(protocol)
+    except Misconfigured as error:
+        raise table.error("protocol", str(error)) from error
+    options = kind.read(table.table(protocol))
+    table.done()
+    return SourceConfig(name, port, protocol, options, baudrate, bytesize, parity, stopbits)
+
+
+def _check_beside(source: SourceConfig, others: tuple[SourceConfig, ...], table: Table) -> None:
+    """Raise DocumentError if a name is taken, or a port shared by sources that do not set the line alike."""
+    for other in others:
+        if other.name == source.name:
+            raise table.error("name", f"{source.name!r} is the name of another source; names are unique")
+        if other.port != source.port:
+            continue
+        if other.protocol != source.protocol:
+            raise table.error("port", f"{source.port} is read by the source {other.name!r} as {other.protocol}")
+        if other.settings != source.settings:
+            raise table.error("port", f"{source.port} is set otherwise by {other.name!r}; a bus has one speed")
+
+
+__all__ = ["DeviceConfig", "DocumentError", "Parity", "SourceConfig", "parse_config"]

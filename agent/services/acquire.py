@@ -1,0 +1,228 @@
+"""From serial ports to readings: one task a port, which opens it, speaks, and comes back by itself.
+
+A port's task knows two states, and each change between them is one event for each of its sources:
+
+    open    bytes go to the dialogues, their actions become writes, readings and counted faults
+    lost    the path is looked for each `LOOK_S`; once it is there the port is opened, and if that fails, again after
+            `RETRY_S`, silently: a port is told as lost once
+
+A port that is absent when its source starts is told as lost; one that is there from the start is not told.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from agent.core.bus import Bus, Marked
+from agent.core.config import SourceConfig
+from agent.errors import Unavailable
+from agent.ports import Clock, Emit, Fault, Link, Ports, ProtocolKind, Reading, Reopen, Write
+from agent.wire.limits import MAX_TEXT_CHARS
+from agent.wire.messages import SourceHealth
+
+LOOK_S = 0.25  # between looks for a path that is gone
+RETRY_S = 1.0  # between tries to open a port that is there
+JITTER_US = 100_000  # a reading dated this little before the one before it is dated like it: two clocks were read
+US_PER_S = 1_000_000
+
+OnReadings = Callable[[Sequence[Reading]], None]
+OnEvent = Callable[[str, str, str], None]
+"""Takes kind, subject (the source) and a sentence for a person."""
+
+
+class Acquire:
+    """All sources of the device."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        ports: Ports,
+        find: Callable[[str], ProtocolKind],
+        on_readings: OnReadings,
+        on_event: OnEvent,
+    ) -> None:
+        self._world = _World(clock, ports, find, on_readings, on_event)
+        self._wanted: dict[str, tuple[SourceConfig, ...]] = {}  # by port
+        self._running: dict[str, _Running] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._changing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Read all sources until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                await self._follow()
+                await asyncio.Event().wait()
+            finally:
+                self._group = None
+
+    async def apply(self, sources: tuple[SourceConfig, ...]) -> None:
+        """Read these from now on; a port whose sources stay as they are is not touched.
+
+        Raises Misconfigured if a protocol cannot be loaded; everything stays as it was then.
+        """
+        wanted: dict[str, tuple[SourceConfig, ...]] = {}
+        for source in sources:
+            self._world.find(source.protocol)
+            wanted[source.port] = (*wanted.get(source.port, ()), source)
+        self._wanted = wanted
+        await self._follow()
+
+    def health(self) -> tuple[SourceHealth, ...]:
+        """Return how each source fares."""
+        return tuple(
+            count.health(source.name, connected=running.port.connected)
+            for running in self._running.values()
+            for source, count in zip(running.port.sources, running.port.counts, strict=True)
+        )
+
+    def alive(self) -> bool:
+        """Tell whether every source has its task at work; for the watchdog."""
+        return self._group is not None and not any(running.task.done() for running in self._running.values())
+
+    async def _follow(self) -> None:
+        """Bring what runs to what is wanted, once `run` is there to hold the tasks."""
+        async with self._changing:
+            if self._group is None:
+                return
+            obsolete = [p for p, running in self._running.items() if self._wanted.get(p) != running.port.sources]
+            tasks = [self._running.pop(port).task for port in obsolete]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            for port, sources in self._wanted.items():
+                if port not in self._running:
+                    served = _Port(sources, self._world)
+                    self._running[port] = _Running(served, self._group.create_task(served.run(), name=f"port {port}"))
+
+
+@dataclass(slots=True)
+class _Count:
+    """What one source has brought since it was started."""
+
+    readings: int = 0
+    errors: int = 0
+    last_us: int = 0
+    detail: str = ""
+    names: dict[str, str] = field(default_factory=dict)  # quantity -> series
+
+    def health(self, name: str, *, connected: bool) -> SourceHealth:
+        return SourceHealth(name, connected, self.readings, self.errors, self.last_us, self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What every port's task is given."""
+
+    clock: Clock
+    ports: Ports
+    find: Callable[[str], ProtocolKind]
+    on_readings: OnReadings
+    on_event: OnEvent
+
+
+class _Port:
+    """One port, and the sources that share it."""
+
+    def __init__(self, sources: tuple[SourceConfig, ...], world: _World) -> None:
+        self.sources = sources
+        self.counts = tuple(_Count() for _ in sources)
+        self.connected = False
+        self._settings = sources[0].settings
+        self._world = world
+        self._clock = world.clock
+        self._ports = world.ports
+        self._told_lost = False
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._session()
+            except Unavailable as error:
+                self._lost(str(error))
+            await asyncio.sleep(RETRY_S if self._ports.present(self._settings.port) else LOOK_S)
+            while not self._ports.present(self._settings.port):
+                self._lost(f"{self._settings.port} is not there.")
+                await asyncio.sleep(LOOK_S)
+
+    async def _session(self) -> None:
+        """Open the port and speak until it is lost; raises Unavailable."""
+        if not self._ports.present(self._settings.port):
+            raise Unavailable(f"{self._settings.port} is not there.", hint="Is it plugged in, and the path right?")
+        async with self._ports.open(self._settings) as link:
+            self._found()
+            try:
+                await self._speak(link)
+            finally:
+                self.connected = False
+
+    async def _speak(self, link: Link) -> None:
+        bus = Bus([self._world.find(source.protocol).open(source.options, self._settings) for source in self.sources])
+        await self._act(link, bus.opened(link.listening_s), self._clock.now_us(), self._clock.mono_s())
+        while True:
+            due_s = bus.due()
+            timeout_s = None if due_s is None else max(0.0, due_s - self._clock.mono_s())
+            for chunk in await link.read(timeout_s):
+                await self._act(link, bus.feed(chunk.data, chunk.mono_s), chunk.t_us, chunk.mono_s)
+            if due_s is not None:
+                now_s = self._clock.mono_s()
+                await self._act(link, bus.tick(now_s), self._clock.now_us(), now_s)
+
+    async def _act(self, link: Link, marked: Iterable[Marked], t_us: int, now_s: float) -> None:
+        """Do what the dialogues say; `t_us` and `now_s` are one moment on two clocks."""
+        readings: list[Reading] = []
+        for i, actions in marked:
+            count = self.counts[i]
+            for action in actions:
+                if isinstance(action, Emit):
+                    self._read(i, action, t_us, now_s, readings)
+                elif isinstance(action, Fault):
+                    count.errors += 1
+                    count.detail = action.problem[:MAX_TEXT_CHARS].replace("\0", "\N{REPLACEMENT CHARACTER}")
+                elif isinstance(action, Write):
+                    link.write(action.data)
+                elif isinstance(action, Reopen):
+                    await link.reopen(action.baudrate)
+        if readings:
+            self._world.on_readings(readings)
+
+    def _read(self, i: int, emit: Emit, t_us: int, now_s: float, readings: list[Reading]) -> None:
+        count = self.counts[i]
+        at_us = t_us if emit.at_s is None else t_us - round((now_s - emit.at_s) * US_PER_S)
+        if 0 < count.last_us - at_us < JITTER_US:
+            at_us = count.last_us
+        count.last_us = at_us
+        count.readings += len(emit.values)
+        names = count.names
+        for quantity, unit, value in emit.values:
+            name = names.get(quantity)
+            if name is None:
+                name = names[quantity] = f"{self.sources[i].name}.{quantity}"
+            readings.append(Reading(name, unit, at_us, value))
+
+    def _found(self) -> None:
+        self.connected = True
+        for count in self.counts:
+            count.detail = ""
+        if self._told_lost:
+            self._tell("port.found", f"{self._settings.port} is back.")
+        self._told_lost = False
+
+    def _lost(self, reason: str) -> None:
+        for count in self.counts:
+            count.detail = reason[:MAX_TEXT_CHARS]
+        if not self._told_lost:
+            self._tell("port.lost", reason)
+        self._told_lost = True
+
+    def _tell(self, kind: str, text: str) -> None:
+        for source in self.sources:
+            self._world.on_event(kind, source.name, text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    port: _Port
+    task: asyncio.Task[None]
