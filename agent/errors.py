@@ -18,6 +18,14 @@ class Unavailable(AgentError):
     """Something is not there now and may come back: a port, a server, a broker. Try again with back-off."""
 
 
+class Busy(Unavailable):
+    """The other side is there and asks for time: try again after `wait_s` seconds."""
+
+    def __init__(self, message: str, *, wait_s: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.wait_s = wait_s
+
+
 class Refused(AgentError):
     """The other side understood and said no. Trying the same again is useless; carry on without it."""
 

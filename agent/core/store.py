@@ -1,0 +1,72 @@
+"""What the agent's services ask of the buffer: the values they exchange with it, and the port.
+
+The one implementation is `agent.adapters.buffer.Buffer`; the port is here because services do not import adapters.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.core.outbox import Row
+from agent.wire.messages import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What waits in one lane for an ack, or was set aside."""
+
+    rows: int
+    bytes: int
+    readings: int  # readings, or events
+    oldest_us: int  # event time of the oldest row; 0 if none
+    newest_us: int  # event time of the newest row; 0 if none
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row as it lies in the buffer."""
+
+    seq: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The ends of one lane."""
+
+    mark: int  # up to here the fleet has acked, as far as the device knows
+    top: int  # greatest seq that is still to be sent; the mark if there is none
+    next_seq: int  # of the next row that is written
+
+
+class Store(Protocol):
+    """The buffer. Every method may raise Unavailable (disk full, locked, gone) or Damaged."""
+
+    store_id: str
+
+    async def commit(self, rows: Sequence[Row], values: Mapping[str, str]) -> None:
+        """Write rows of either lane and persisted values in one transaction; returns after it is on the disk."""
+
+    async def rows(self, lane: Lane, after_seq: int, max_bytes: int) -> tuple[list[Stored], bool]:
+        """Read the rows after `after_seq`, at most `max_bytes` of them but at least one; and whether more follow."""
+
+    async def give_up(self, lane: Lane, through_seq: int) -> None:
+        """Take note of an ack: rows up to `through_seq` may be deleted when their room is wanted."""
+
+    async def rewind(self, lane: Lane, to_seq: int) -> None:
+        """Take note that the fleet's mark went back: rows after `to_seq` that are still kept wait for an ack again."""
+
+    async def quarantine(self, lane: Lane, first_seq: int, through_seq: int) -> Depth:
+        """Set rows aside that the fleet holds in quarantine; returns what they were."""
+
+    async def ends(self, lane: Lane) -> Ends:
+        """Return where the lane stands."""
+
+    async def depth(self, lane: Lane) -> Depth:
+        """Return what waits in the lane for an ack."""
+
+    async def value(self, key: str) -> str | None:
+        """Return a persisted value; None if there is none."""
+
+    async def values(self, prefix: str) -> dict[str, str]:
+        """Return the persisted values whose key starts with `prefix`."""

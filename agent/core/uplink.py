@@ -1,0 +1,274 @@
+"""The sync machine, sans IO: rows wait, roads open and close, acks come or do not → what to do next.
+
+    actions = uplink.handle(input, now)     # or None as the input, when `due` has come
+    timer   = uplink.due(now)               # monotonic seconds; infinity for never
+
+Per lane it knows three numbers, `mark ≤ cursor ≤ top`:
+
+    mark     up to here the fleet has acked; a batch says it as `prev_seq`
+    cursor   rows after this one are sent next; above the mark only past rows that the fleet quarantined
+    top      the newest row in the buffer
+
+and at most one batch in flight. What an ack of that batch means, in this order:
+
+    refused, quarantined    set its rows aside, cursor moves past them; the mark stays the server's
+    refused, no mark        the server could not handle it and keeps nothing: back off, send again
+    acked < prev_seq        the server was restored from a backup: mark and cursor go back to what it has
+    acked ≥ prev_seq        rows up to there are on the server's disk: give up, mark and cursor move on
+
+An ack of any other batch (late, doubled, of another life of this process) is ignored: what it would have said, the
+next one says again. So nothing is given up unless the fleet said, in answer to what it was just sent, that it has it.
+
+When a batch leaves: telemetry when `next_s` of the last ack is over; events with it; urgent events (alarms) at once;
+at once also whatever follows a batch that was cut at its size limit, since that is what a backlog is. After an
+outage, events and a snapshot of the newest values go alone and first.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.core.backoff import Backoff, Rng
+from agent.core.roads import Pace, Roads
+from agent.core.uplink_events import (
+    Acked,
+    Action,
+    Built,
+    Committed,
+    Deliver,
+    Failed,
+    GiveUp,
+    Input,
+    LinkDown,
+    LinkUp,
+    Pushed,
+    Rewind,
+    Road,
+    Send,
+    SetAside,
+    Wake,
+)
+from agent.wire import limits
+from agent.wire.messages import Ack, ConfigDocument, Lane
+
+
+@dataclass(slots=True)
+class _Flight:
+    """The batch of a lane that waits for its ack."""
+
+    road: Road
+    prev_seq: int
+    after_seq: int
+    deadline: float
+    batch: str = ""  # not built yet
+    last_seq: int | None = None
+    more: bool = False
+
+
+@dataclass(slots=True)
+class _Lane:
+    mark: int
+    cursor: int
+    top: int
+    backoff: Backoff
+    owed: bool = False  # a batch is to leave as soon as a road is free
+    backlog: bool = False  # the last batch was cut at its limit
+    not_before: float = -math.inf
+    flight: _Flight | None = None
+
+
+class Uplink:
+    """The machine. `ends` gives each lane's (mark, top) as the buffer knows them; `rng` is a seeded source."""
+
+    def __init__(
+        self, ends: Mapping[Lane, tuple[int, int]], link_port: int, rng: Rng, now: float, pace: Pace | None = None
+    ) -> None:
+        self._pace = pace = pace or Pace()
+        self.roads = Roads(link_port, rng, pace, now)
+        self.next_s = pace.first_next_s
+        self.call_at = now
+        self.acked_at = -math.inf
+        self.stale_acks = 0
+        self._delivered: tuple[int, str] | None = None
+        self._lanes = {
+            lane: _Lane(mark, mark, top, Backoff(rng, base_s=pace.backoff_base_s, cap_s=pace.backoff_cap_s))
+            for lane, (mark, top) in ends.items()
+        }
+
+    def handle(self, event: Input | None, now: float) -> list[Action]:
+        """Take one input, or None for the passing of time; returns what to do, in order."""
+        actions = [] if event is None else self._take(event, now)
+        return actions + self._expire(now) + self.roads.advance(now) + self._depart(now)
+
+    def due(self, now: float) -> float:
+        """Return when `handle(None, …)` is wanted next, in monotonic seconds; infinity for never."""
+        waiting = any(lane.owed and lane.flight is None for lane in self._lanes.values())
+        lanes = (lane.not_before if lane.flight is None else lane.flight.deadline for lane in self._lanes.values())
+        times = (self.call_at, self.roads.due(waiting=waiting), *lanes)
+        # What was due by now has been done, or waits for something that brings an input or a later time of its own.
+        return min((t for t in times if t > now), default=math.inf)
+
+    # Time passes.
+
+    def _expire(self, now: float) -> list[Action]:
+        """Give up waiting for acks that are overdue."""
+        actions: list[Action] = []
+        for lane in self._lanes.values():
+            flight = lane.flight
+            if flight is None or now < flight.deadline:
+                continue
+            if flight.road is Road.LINK:
+                self._ground_link()
+                actions += self.roads.link_silent(now)
+            else:
+                self._ground(lane)
+                self.roads.gateway_failed(now, None, refused=False)
+        return actions
+
+    def _depart(self, now: float) -> list[Action]:
+        """Send what is owed, events before telemetry, as far as roads are open."""
+        if now >= self.call_at:
+            self.call_at = now + self.next_s
+            self._lanes[Lane.TELEMETRY].owed = True  # with or without rows: it brings the ack
+            self._lanes[Lane.EVENTS].owed |= self._has_rows(Lane.EVENTS)
+        is_stale = now - self.acked_at > max(2 * self.next_s, self._pace.stale_s)
+        if is_stale and any(lane.owed for lane in self._lanes.values()):
+            self._lanes[Lane.EVENTS].owed = True
+        actions: list[Action] = []
+        for name in (Lane.EVENTS,) if is_stale else (Lane.EVENTS, Lane.TELEMETRY):
+            lane = self._lanes[name]
+            if not lane.owed or lane.flight is not None or now < lane.not_before:
+                continue
+            road = self.roads.choose(now)
+            if road is None:
+                break
+            lane.owed = False
+            lane.flight = _Flight(road, lane.mark, lane.cursor, now + self.roads.timeout_s(road))
+            most = limits.BACKLOG_BATCH_BYTES if lane.backlog else limits.STEADY_BATCH_BYTES
+            actions.append(Send(name, road, lane.mark, lane.cursor, most, snapshot=is_stale))
+        return actions
+
+    def _take(self, event: Input, now: float) -> list[Action]:
+        match event:
+            case Committed():
+                self._committed(event)
+            case Built():
+                self._built(event)
+            case Acked():
+                return self._acked(event.ack, now)
+            case Failed():
+                self._failed(event, now)
+            case LinkUp():
+                self.roads.link_up()
+                self.call_at = min(self.call_at, now)
+            case LinkDown():
+                self._ground_link()
+                self.roads.link_down(now)
+            case Wake():
+                self.call_at = now
+            case Pushed():
+                return self._deliver(event.config)
+        return []
+
+    def _committed(self, event: Committed) -> None:
+        lane = self._lanes[event.lane]
+        lane.top = max(lane.top, event.top_seq)
+        lane.owed |= event.urgent
+
+    def _built(self, event: Built) -> None:
+        flight = self._lanes[event.lane].flight
+        if flight is not None and not flight.batch:
+            flight.batch, flight.last_seq, flight.more = event.batch, event.last_seq, event.more
+
+    def _failed(self, event: Failed, now: float) -> None:
+        lane = self._lanes[event.lane]
+        flight = lane.flight
+        if flight is None or flight.batch != event.batch:
+            return
+        self._ground(lane)
+        lane.backlog = False  # a road that fails may do so for the size
+        if not event.batch:
+            lane.not_before = now + lane.backoff.failed()
+        elif flight.road is Road.GATEWAY:
+            self.roads.gateway_failed(now, event.wait_s, refused=event.refused)
+
+    def _acked(self, ack: Ack, now: float) -> list[Action]:
+        for name, lane in self._lanes.items():
+            flight = lane.flight
+            if flight is not None and flight.batch == ack.batch:
+                lane.flight = None
+                self._note_pace(name, flight.road, ack, now)
+                return self._settle(name, flight, ack, now) + self._deliver(ack.config)
+        self.stale_acks += 1
+        return []
+
+    # What an ack means.
+
+    def _settle(self, name: Lane, flight: _Flight, ack: Ack, now: float) -> list[Action]:
+        """Do what the ack of this flight means: the table at the top of the module."""
+        lane = self._lanes[name]
+        is_behind = ack.acked_seq is not None and ack.acked_seq < flight.prev_seq
+        if ack.refused is not None and ack.refused.quarantined:
+            return self._set_aside(name, flight, ack) + (self._rewind(name, ack) if is_behind else [])
+        is_stuck = ack.acked_seq == flight.prev_seq and flight.last_seq is not None  # taken, yet nothing of it stored
+        if ack.refused is not None or ack.acked_seq is None or is_stuck:
+            lane.not_before = now + lane.backoff.failed()
+            lane.owed = True
+            return []
+        return self._rewind(name, ack) if is_behind else self._advance(name, flight, ack.acked_seq)
+
+    def _set_aside(self, name: Lane, flight: _Flight, ack: Ack) -> list[Action]:
+        self._go_on(name, more=flight.more)
+        if flight.last_seq is None:
+            return []
+        self._lanes[name].cursor = flight.last_seq
+        problem = f"{ack.refused.place}: {ack.refused.problem}" if ack.refused else ""
+        return [SetAside(name, flight.after_seq + 1, flight.last_seq, problem)]
+
+    def _rewind(self, name: Lane, ack: Ack) -> list[Action]:
+        lane = self._lanes[name]
+        lane.mark = lane.cursor = ack.acked_seq or 0
+        self._go_on(name, more=True)
+        return [Rewind(name, lane.mark)]
+
+    def _advance(self, name: Lane, flight: _Flight, acked_seq: int) -> list[Action]:
+        lane = self._lanes[name]
+        actions: list[Action] = [GiveUp(name, acked_seq)] if acked_seq > lane.mark else []
+        lane.mark = acked_seq
+        lane.cursor = max(acked_seq, flight.after_seq)
+        self._go_on(name, more=flight.more or acked_seq < (flight.last_seq or 0))
+        return actions
+
+    # Helpers.
+
+    def _go_on(self, name: Lane, *, more: bool) -> None:
+        lane = self._lanes[name]
+        lane.backoff.succeeded()
+        lane.backlog = more
+        lane.owed |= more
+
+    def _note_pace(self, name: Lane, road: Road, ack: Ack, now: float) -> None:
+        """Keep to the server's pace. An ack of events never puts the next call off, or a busy alarm would."""
+        self.acked_at = now
+        self.next_s = max(self._pace.least_next_s, min(float(limits.MAX_NEXT_S), ack.next_s))
+        call_at = now + self.next_s
+        self.call_at = call_at if name is Lane.TELEMETRY else min(self.call_at, call_at)
+        self.roads.acked(road, ack.link_port)
+
+    def _deliver(self, config: ConfigDocument | None) -> list[Action]:
+        if config is None or self._delivered == (config.revision, config.hash):
+            return []
+        self._delivered = (config.revision, config.hash)
+        return [Deliver(config)]
+
+    def _has_rows(self, name: Lane) -> bool:
+        return self._lanes[name].top > self._lanes[name].cursor
+
+    def _ground(self, lane: _Lane) -> None:
+        lane.flight = None
+        lane.owed = True
+
+    def _ground_link(self) -> None:
+        for lane in self._lanes.values():
+            if lane.flight is not None and lane.flight.road is Road.LINK:
+                self._ground(lane)

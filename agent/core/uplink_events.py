@@ -1,0 +1,134 @@
+"""What the sync machine hears (inputs) and what it asks for (actions)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.wire.messages import Ack, ConfigDocument, Lane
+
+
+class Road(StrEnum):
+    """How a batch reaches the fleet."""
+
+    LINK = "link"  # MQTT
+    GATEWAY = "gateway"  # HTTPS
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Rows up to `top_seq` lie in the buffer; `urgent` ones do not wait for the server's pace."""
+
+    lane: Lane
+    top_seq: int
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The batch that `Send` asked for is made and leaves now; `last_seq` is None if it carries no row."""
+
+    lane: Lane
+    batch: str  # batch_id() of its bytes
+    last_seq: int | None
+    more: bool  # rows were left over that did not fit
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """An ack came, over whichever road, whenever."""
+
+    ack: Ack
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The batch of this name ("" if it could not even be built) got no answer and will get none."""
+
+    lane: Lane
+    batch: str
+    wait_s: float | None = None  # the server asked for this much time
+    refused: bool = False  # the fleet does not accept this device (certificate revoked or unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The link is connected and subscribed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The link could not be connected, or is no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Call now: the fleet asks for it, or the device has something to report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A config came over the link, before any ack told of it."""
+
+    config: ConfigDocument
+
+
+Input = Committed | Built | Acked | Failed | LinkUp | LinkDown | Wake | Pushed
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Build a batch of the rows after `after_seq` and send it; answer with `Built` before it leaves, or `Failed`."""
+
+    lane: Lane
+    road: Road
+    prev_seq: int
+    after_seq: int
+    max_bytes: int  # of rows, before gzip; at least one row goes
+    snapshot: bool  # with the newest value of each series
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Connect the link to this port; answer with `LinkUp` or `LinkDown`."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Cut the link, which does not answer; no `LinkDown` is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The fleet has rows up to `through_seq` on its disk: the device need not keep them."""
+
+    lane: Lane
+    through_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """The fleet's mark went back to `to_seq`; what is still kept after it will be sent again."""
+
+    lane: Lane
+    to_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """The fleet could not read these rows and keeps their bytes in quarantine: never send them again."""
+
+    lane: Lane
+    first_seq: int
+    through_seq: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hand this config to whoever applies it; each is delivered once."""
+
+    config: ConfigDocument
+
+
+Action = Send | Connect | Disconnect | GiveUp | Rewind | SetAside | Deliver

@@ -1,0 +1,367 @@
+"""From readings and events to the disk: judge, gather, commit.
+
+    readings ─▶ edge rules ─▶ alarm events ┐
+        └─────▶ columns ───────────────────┴▶ pending rows ─▶ one transaction each `flush_s`, or at once for an alarm
+
+Alarm, the readings that raised it and the rule's state are committed together, so a power cut never leaves an alarm
+without its state or a state without its alarm.
+
+While the disk fails, rows wait in memory up to `MAX_PENDING_BYTES`; beyond that the oldest telemetry is shed, events
+last, and what was shed becomes a gap record (`gap.recorded`) that is committed with the first rows that can be.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from agent.core.backoff import Backoff, Rng
+from agent.core.outbox import Columns, Moment, Row, event_row
+from agent.core.store import Store
+from agent.errors import Unavailable
+from agent.ports import Clock, Reading
+from agent.rules.engine import Change, Phase, RuleState, judge_all
+from agent.rules.rule import Place, Rule
+from agent.wire.limits import MAX_SERIES
+from agent.wire.messages import AlarmChange, AlarmState, DeviceEvent, Gap, JobResult, Lane, Newest, Severity
+from agent.wire.messages import Clock as ClockState
+
+DEFAULT_FLUSH_S = 1.0
+CUT_READINGS = 4096  # gathered readings are made rows at this count, so that encoding never holds the loop up for long
+COMMIT_BYTES = 1024 * 1024  # of rows in one transaction
+MAX_PENDING_BYTES = 4 * 1024 * 1024  # of rows that wait in memory while the disk fails: hours at 10 readings a second
+RETRY_BASE_S = 0.5
+RETRY_CAP_S = 5.0
+STATE_PREFIX = "rule/"  # key of a rule's state in the buffer: rule/<rule>\n<series>
+
+States = dict[tuple[str, str], RuleState]
+Committed = Callable[[Lane, int, bool], None]
+"""Told after each commit: lane, greatest seq, and whether an alarm is among it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """This boot of the machine, and how far its clock is trusted."""
+
+    boot_id: str
+    clock: Callable[[], ClockState]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What the recorder goes on from: the next seq of each lane and the states of the rules."""
+
+    next_seq: Mapping[Lane, int]
+    states: States
+
+
+async def restore(store: Store) -> Restored:
+    """Read from the buffer what the recorder goes on from."""
+    next_seq = {lane: (await store.ends(lane)).next_seq for lane in Lane}
+    states: States = {}
+    for key, text in (await store.values(STATE_PREFIX)).items():
+        rule, _, series = key.removeprefix(STATE_PREFIX).partition("\n")
+        fields = json.loads(text)
+        if fields:
+            states[rule, series] = RuleState(**{**fields, "phase": Phase(fields["phase"])})
+    return Restored(next_seq, states)
+
+
+@dataclass(slots=True)
+class _Hole:
+    """Rows of one lane that were shed; `seq` is that of its gap record, once there was an attempt to commit it."""
+
+    gap: Gap
+    seq: int = 0
+
+
+class Recorder:
+    """The one writer of the buffer. `readings` and `event` are called on the loop and never wait."""
+
+    def __init__(  # noqa: PLR0913 - the parts that app.py wires
+        self,
+        store: Store,
+        clock: Clock,
+        boot: Boot,
+        restored: Restored,
+        rng: Rng,
+        *,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+    ) -> None:
+        self.problem = ""  # why the last commit failed; "" if it did not
+        self.flush_s = DEFAULT_FLUSH_S
+        self.on_committed: Committed = lambda _lane, _top, _urgent: None
+        self.on_live: Callable[[Sequence[Reading]], None] | None = None
+        self._store = store
+        self._clock = clock
+        self._boot = boot
+        self._backoff = Backoff(rng, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S)
+        self._max_pending_bytes = max_pending_bytes
+        self._rules: tuple[Rule, ...] = ()
+        self._rules_of: dict[str, tuple[Rule, ...]] = {}
+        self._states = dict(restored.states)
+        self._next_seq = dict(restored.next_seq)
+        self._newest: dict[str, Reading] = {}
+        self._columns = Columns()
+        self._gathered = 0
+        self._pending: dict[Lane, deque[Row]] = {lane: deque() for lane in Lane}
+        self._pending_bytes = 0
+        self._sending: list[Row] = []  # of the transaction that is under way, or that failed
+        self._values: dict[str, str] = {}
+        self._holes: dict[Lane, _Hole] = {}
+        self._wanted = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._flushing = asyncio.Lock()
+
+    # Intake: on the loop, never waiting.
+
+    def readings(self, readings: Sequence[Reading]) -> None:
+        """Take readings as they come."""
+        for reading in readings:
+            rules = self._rules_of.get(reading.name)
+            if rules is None:
+                rules = self._find_rules(reading.name)
+            if rules:
+                self._judge(rules, reading)
+            self._newest[reading.name] = reading
+        self._columns.add(readings)
+        self._gathered += len(readings)
+        if self._gathered >= CUT_READINGS:
+            self._cut()
+        self._wanted.set()
+        if self.on_live is not None:
+            self.on_live(readings)
+
+    def event(  # noqa: PLR0913 - the fields of an event
+        self,
+        kind: str,
+        subject: str,
+        text: str,
+        *,
+        alarm: AlarmChange | None = None,
+        gap: Gap | None = None,
+        job: JobResult | None = None,
+        t_us: int | None = None,
+    ) -> None:
+        """Take an event; it is committed with the next flush, an alarm's at once. `t_us` is now unless given."""
+        moment = self._moment()
+        t_us = moment.now_us if t_us is None else t_us
+        mono_us = max(0, moment.mono_us - (moment.now_us - t_us))
+        seq = self._take_seq(Lane.EVENTS)
+        event = DeviceEvent(
+            seq, t_us, moment.boot_id, mono_us, moment.clock, kind, subject, text, alarm=alarm, gap=gap, job=job
+        )
+        self._queue(event_row(event))
+        self._wanted.set()
+        if alarm is not None:
+            self._urgent.set()
+
+    def newest(self) -> tuple[Newest, ...]:
+        """Return the newest reading of each series, of the series read last first, as many as a snapshot may hold."""
+        latest = sorted(self._newest.values(), key=lambda reading: -reading.t_us)[:MAX_SERIES]
+        return tuple(Newest(reading.name, reading.unit, reading.t_us, reading.v) for reading in latest)
+
+    async def apply(self, rules: Iterable[Rule], flush_s: float) -> None:
+        """Judge by these rules from now on. The alarm of a rule that is gone is cleared."""
+        before = {rule.name: rule for rule in self._rules}
+        self._rules = tuple(rule for rule in rules if rule.at is Place.EDGE)
+        self._rules_of = {}
+        self.flush_s = flush_s
+        for (name, series), state in list(self._states.items()):
+            if any(rule.name == name and rule.matches(series) for rule in self._rules):
+                continue
+            if state.phase in (Phase.ACTIVE, Phase.CLEARING):
+                self._clear_orphan(name, series, state, before.get(name))
+            del self._states[name, series]
+            self._values[_state_key(name, series)] = "{}"
+
+    # Commit.
+
+    async def run(self) -> None:
+        """Commit what came, each `flush_s` or at once; until cancelled. Raises Damaged."""
+        while True:
+            await self._wanted.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.flush_s):
+                    await self._urgent.wait()
+            try:
+                await self.flush()
+            except Unavailable:
+                await asyncio.sleep(self._backoff.failed())
+
+    async def flush(self) -> None:
+        """Commit everything taken so far; raises Unavailable, and then it is all still there to be tried again."""
+        async with self._flushing:
+            urgent = self._urgent.is_set()
+            self._wanted.clear()
+            self._urgent.clear()
+            try:
+                self._cut()
+                while self._fill() or self._values or self._holes:
+                    await self._commit(urgent=urgent)
+            except BaseException:
+                self._wanted.set()
+                if urgent:
+                    self._urgent.set()
+                raise
+
+    async def _commit(self, *, urgent: bool) -> None:
+        """Commit one transaction: the rows under way, what was shed before them, and the values."""
+        holes, self._holes = self._holes, {}
+        values = dict(self._values)
+        rows = [*self._sending, *(self._hole_row(hole) for hole in holes.values())]
+        try:
+            await self._store.commit(rows, values)
+        except BaseException as error:
+            self._keep(holes)
+            if isinstance(error, Unavailable):
+                self.problem = str(error)
+            raise
+        self.problem = ""
+        self._backoff.succeeded()
+        self._sending = []
+        self._values = {key: text for key, text in self._values.items() if values.get(key) != text}
+        for lane in Lane:
+            top = max((row.seq for row in rows if row.lane is lane), default=0)
+            if top:
+                self.on_committed(lane, top, urgent and lane is Lane.EVENTS)
+
+    def _fill(self) -> bool:
+        """Fill the transaction from what is pending; events first, as they are few. Tells whether it holds rows."""
+        size = sum(len(row.body) for row in self._sending)
+        for lane in (Lane.EVENTS, Lane.TELEMETRY):
+            queue = self._pending[lane]
+            while queue and (size < COMMIT_BYTES or not self._sending):
+                row = queue.popleft()
+                self._pending_bytes -= len(row.body)
+                size += len(row.body)
+                self._sending.append(row)
+        return bool(self._sending)
+
+    def _cut(self) -> None:
+        """Make rows of what was gathered."""
+        if self._gathered:
+            self._gathered = 0
+            rows = self._columns.cut(self._next_seq[Lane.TELEMETRY], self._moment())
+            self._next_seq[Lane.TELEMETRY] += len(rows)
+            for row in rows:
+                self._queue(row)
+
+    def _queue(self, row: Row) -> None:
+        self._pending[row.lane].append(row)
+        self._pending_bytes += len(row.body)
+        while self._pending_bytes > self._max_pending_bytes:
+            shed = (self._pending[Lane.TELEMETRY] or self._pending[Lane.EVENTS]).popleft()
+            self._pending_bytes -= len(shed.body)
+            gap = Gap(shed.lane, shed.seq, shed.seq, shed.from_us, shed.to_us, shed.count, "")
+            self._keep({shed.lane: _Hole(gap)})
+
+    # What was shed.
+
+    def _keep(self, holes: Mapping[Lane, _Hole]) -> None:
+        """Keep holes that are not on the disk yet, joined to those of their lane."""
+        for lane, hole in holes.items():
+            other = self._holes.get(lane)
+            self._holes[lane] = hole if other is None else _Hole(_join(hole.gap, other.gap), hole.seq or other.seq)
+
+    def _hole_row(self, hole: _Hole) -> Row:
+        hole.seq = hole.seq or self._take_seq(Lane.EVENTS)
+        gap = replace(
+            hole.gap, reason=f"the device could not write in time: {self.problem or 'its disk is slow'}"[:1000]
+        )
+        moment = self._moment()
+        text = f"{gap.count} {'readings' if gap.lane is Lane.TELEMETRY else 'events'} were lost: {gap.reason}"
+        return event_row(
+            DeviceEvent(
+                hole.seq,
+                moment.now_us,
+                moment.boot_id,
+                moment.mono_us,
+                moment.clock,
+                "gap.recorded",
+                gap.lane,
+                text,
+                gap=gap,
+            )
+        )
+
+    # Rules.
+
+    def _find_rules(self, series: str) -> tuple[Rule, ...]:
+        rules = self._rules_of[series] = tuple(rule for rule in self._rules if rule.matches(series))
+        return rules
+
+    def _judge(self, rules: tuple[Rule, ...], reading: Reading) -> None:
+        after, changes = judge_all(rules, self._states, reading.name, ((reading.t_us, reading.v),))
+        for key, state in after.items():
+            before = self._states.get(key)
+            self._states[key] = state
+            if before is None or _essence(before) != _essence(state):
+                self._values[_state_key(*key)] = json.dumps(asdict(state), separators=(",", ":"))
+        for change in changes:
+            self._tell(change)
+
+    def _tell(self, change: Change) -> None:
+        rule = change.rule
+        alarm = AlarmChange(
+            rule=rule.name,
+            series=change.series,
+            state=change.state,
+            severity=rule.severity,
+            first_bad_us=change.first_bad_us,
+            ticket=rule.ticket,
+            value=change.value,
+            condition=str(rule.condition),
+        )
+        text = f"{change.series} is {change.value}; the rule {rule.name} ({rule.condition}) is {change.state}."
+        self.event("alarm.changed", rule.name, text, alarm=alarm, t_us=change.t_us)
+
+    def _clear_orphan(self, name: str, series: str, state: RuleState, rule: Rule | None) -> None:
+        alarm = AlarmChange(
+            rule=name,
+            series=series,
+            state=AlarmState.CLEARED,
+            severity=rule.severity if rule else Severity.WARNING,
+            first_bad_us=state.first_bad_us,
+            ticket=rule.ticket if rule else False,
+            value=None,
+            condition=str(rule.condition) if rule else "",
+        )
+        text = f"The rule {name} is no longer part of the config; its alarm on {series} is cleared."
+        self.event("alarm.changed", name, text, alarm=alarm)
+
+    # Helpers.
+
+    def _take_seq(self, lane: Lane) -> int:
+        seq = self._next_seq[lane]
+        self._next_seq[lane] = seq + 1
+        return seq
+
+    def _moment(self) -> Moment:
+        return Moment(
+            self._clock.now_us(), int(self._clock.mono_s() * 1_000_000), self._boot.boot_id, self._boot.clock()
+        )
+
+
+def _essence(state: RuleState) -> tuple[object, ...]:
+    """Return what a restart has to know of a state; the rest changes with each reading and would wear the flash."""
+    samples = state.bad_samples if state.phase is Phase.PENDING else 0
+    return state.phase, state.first_bad_us, state.first_good_us, samples
+
+
+def _state_key(rule: str, series: str) -> str:
+    return f"{STATE_PREFIX}{rule}\n{series}"
+
+
+def _join(a: Gap, b: Gap) -> Gap:
+    return Gap(
+        a.lane,
+        min(a.from_seq, b.from_seq),
+        max(a.to_seq, b.to_seq),
+        min(a.from_us, b.from_us),
+        max(a.to_us, b.to_us),
+        a.count + b.count,
+        a.reason or b.reason,
+    )

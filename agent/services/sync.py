@@ -1,0 +1,323 @@
+"""The shell of the sync machine (`agent.core.uplink`): builds batches, drives both roads, does what it says.
+
+inbox ─▶ uplink.handle ─▶ Send ─▶ a sender a lane ─▶ link or gateway
+  ▲                        …                                │
+  └───────────── Built, Acked, Failed, LinkUp, LinkDown ◀───┘
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from agent import __version__
+from agent.core.backoff import Rng
+from agent.core.store import Store
+from agent.core.uplink import Uplink
+from agent.core.uplink_events import (
+    Acked,
+    Action,
+    Built,
+    Committed,
+    Connect,
+    Deliver,
+    Disconnect,
+    Failed,
+    GiveUp,
+    Input,
+    LinkDown,
+    LinkUp,
+    Pushed,
+    Rewind,
+    Road,
+    Send,
+    SetAside,
+    Wake,
+)
+from agent.errors import AgentError, Busy, Refused, Unavailable
+from agent.ports import Clock
+from agent.services.link import Link
+from agent.services.record import Boot, Recorder
+from agent.wire.codec import batch_id, decode, encode_batch
+from agent.wire.errors import WireError
+from agent.wire.limits import STEADY_BATCH_BYTES
+from agent.wire.messages import VERSION, Ack, Batch, ConfigDocument, Gap, Health, Lane, Reported
+from agent.wire.topics import Down
+
+LINK_PORT_KEY = "link_port"
+HEALTH_EVERY_S = 60.0
+GATEWAY_S = 40.0  # for a whole call over the gateway, below `Pace.gateway_ack_s`
+
+
+class Gateway(Protocol):
+    """The gateway road (`agent.adapters.https.Gateway`)."""
+
+    async def sync(self, payload: bytes) -> bytes:
+        """Send a batch, return its ack; raises Unavailable, Busy, Refused."""
+
+    async def rest(self) -> None:
+        """Close the connection until the next call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """What the rest of the agent has to say in a batch, and where a config goes."""
+
+    reported: Callable[[], Reported]
+    health: Callable[[], Health | None]
+    on_config: Callable[[ConfigDocument], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """How the sync fares, for a person."""
+
+    road: Road | None = None  # of the last ack
+    is_link_up: bool = False
+    last_ack_us: int = 0  # 0: none since the start
+    is_refused: bool = False  # the fleet does not accept this device; a new claim is needed
+    last_error: str = ""  # of the last failure since the last ack, "" if there was none
+    server_offset_us: int = 0  # server's clock minus the device's, as of the last ack
+    next_s: float = 0.0  # the server's pace
+
+
+class Sync:
+    """Runs the machine until cancelled. `gateway` makes the gateway road when it is first taken."""
+
+    def __init__(  # noqa: PLR0913 - the parts that app.py wires
+        self,
+        *,
+        store: Store,
+        recorder: Recorder,
+        link: Link,
+        gateway: Callable[[], Gateway],
+        clock: Clock,
+        boot: Boot,
+        rng: Rng,
+        says: Says,
+    ) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._link = link
+        self._make_gateway = gateway
+        self._gateway: Gateway | None = None
+        self._clock = clock
+        self._boot = boot
+        self._rng = rng
+        self._says = says
+        self._status = SyncStatus()
+        self._inbox: asyncio.Queue[Input] = asyncio.Queue()  # bounded by what can be in flight
+        self._outboxes: dict[Lane, asyncio.Queue[Send]] = {lane: asyncio.Queue(1) for lane in Lane}
+        self._roads: dict[str, Road] = {}
+        self._link_task: asyncio.Task[None] | None = None
+        self._link_port = 0
+        self._health_at = -math.inf
+
+    def status(self) -> SyncStatus:
+        """Return how the sync fares."""
+        return self._status
+
+    def wake(self) -> None:
+        """Call the fleet now, as far as a road is open: there is something to report."""
+        self._inbox.put_nowait(Wake())
+
+    async def run(self) -> None:
+        """Sync until cancelled; raises Damaged if the buffer is."""
+        ends = {lane: await self._store.ends(lane) for lane in Lane}
+        self._link_port = int(await self._store.value(LINK_PORT_KEY) or 0)
+        uplink = Uplink(
+            {lane: (end.mark, end.top) for lane, end in ends.items()}, self._link_port, self._rng, self._clock.mono_s()
+        )
+        self._recorder.on_committed = self._committed
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in Lane:
+                    group.create_task(self._send_lane(lane), name=f"sync {lane}")
+                await self._run(uplink, group)
+        finally:
+            if self._gateway is not None:
+                await self._gateway.rest()
+
+    async def _run(self, uplink: Uplink, group: asyncio.TaskGroup) -> None:
+        while True:
+            event = await self._next_input(uplink)
+            road = self._note(event)
+            for action in uplink.handle(event, self._clock.mono_s()):
+                await self._do(action, group)
+            self._status = replace(self._status, is_link_up=uplink.roads.link_is_up, next_s=uplink.next_s)
+            if uplink.roads.link_port != self._link_port:
+                self._link_port = uplink.roads.link_port
+                await self._keep(LINK_PORT_KEY, str(self._link_port))
+            if road is Road.LINK and self._gateway is not None:
+                await self._gateway.rest()
+
+    async def _next_input(self, uplink: Uplink) -> Input | None:
+        now = self._clock.mono_s()
+        due = uplink.due(now)
+        try:
+            async with asyncio.timeout(None if math.isinf(due) else max(0.0, due - now)):
+                return await self._inbox.get()
+        except TimeoutError:
+            return None
+
+    async def _do(self, action: Action, group: asyncio.TaskGroup) -> None:
+        match action:
+            case Send(lane=lane):
+                self._outboxes[lane].put_nowait(action)
+            case Connect(port=port):
+                self._link_task = group.create_task(self._hold_link(port, self._link_task), name="link")
+            case Disconnect():
+                if self._link_task is not None:
+                    self._link_task.cancel()
+            case GiveUp(lane=lane, through_seq=seq):
+                await self._try(self._store.give_up(lane, seq))
+            case Rewind(lane=lane, to_seq=seq):
+                await self._try(self._store.rewind(lane, seq))
+            case SetAside():
+                await self._set_aside(action)
+            case Deliver(config=config):
+                self._says.on_config(config)
+
+    # Senders: one a lane, one batch at a time.
+
+    async def _send_lane(self, lane: Lane) -> None:
+        while True:
+            send = await self._outboxes[lane].get()
+            batch = ""
+            try:
+                payload, built = await self._build(send)
+                batch = built.batch
+                self._roads[batch] = send.road
+                self._inbox.put_nowait(built)
+                if send.road is Road.LINK:
+                    await self._link.send(payload)  # the ack comes as a message
+                else:
+                    self._take_ack(await self._call_gateway(payload))
+            except (Unavailable, Refused) as error:
+                self._roads.pop(batch, None)
+                self._failed(error)
+                wait_s = error.wait_s if isinstance(error, Busy) else None
+                self._inbox.put_nowait(Failed(lane, batch, wait_s=wait_s, refused=isinstance(error, Refused)))
+
+    async def _build(self, send: Send) -> tuple[bytes, Built]:
+        rows, more = await self._store.rows(send.lane, send.after_seq, send.max_bytes)
+        head = Batch(
+            version=VERSION,
+            store_id=self._store.store_id,
+            lane=send.lane,
+            prev_seq=send.prev_seq,
+            sent_us=self._clock.now_us(),
+            boot_id=self._boot.boot_id,
+            agent_version=__version__,
+            clock=self._boot.clock(),
+            reported=self._says.reported(),
+            newest=self._recorder.newest() if send.snapshot else (),
+            health=self._due_health(),
+        )
+        bodies = [row.body for row in rows]
+        if sum(map(len, bodies)) > STEADY_BATCH_BYTES:
+            payload = await asyncio.to_thread(encode_batch, head, bodies)  # gzip takes its time and lets go of the GIL
+        else:
+            payload = encode_batch(head, bodies)
+        return payload, Built(send.lane, batch_id(payload), rows[-1].seq if rows else None, more)
+
+    async def _call_gateway(self, payload: bytes) -> bytes:
+        if self._gateway is None:
+            self._gateway = self._make_gateway()
+        try:
+            async with asyncio.timeout(GATEWAY_S):
+                return await self._gateway.sync(payload)
+        except TimeoutError:
+            raise Unavailable(f"The gateway took more than {GATEWAY_S:g} s to answer.") from None
+
+    def _take_ack(self, data: bytes) -> None:
+        try:
+            ack = decode(Ack, data)
+        except WireError as error:
+            raise Unavailable(f"The fleet's ack cannot be read: {error}.") from error
+        self._inbox.put_nowait(Acked(ack))
+
+    # The link.
+
+    async def _hold_link(self, port: int, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait((before,))  # one connection at a time
+        try:
+            await self._link.hold(port, lambda: self._inbox.put_nowait(LinkUp()), self._hear)
+        except (Unavailable, Refused) as error:
+            self._failed(error)
+            self._inbox.put_nowait(LinkDown())
+
+    def _hear(self, leaf: Down, payload: bytes) -> None:
+        try:
+            if leaf is Down.ACK:
+                self._take_ack(payload)
+            elif leaf is Down.CONFIG:
+                self._inbox.put_nowait(Pushed(decode(ConfigDocument, payload)))
+            elif leaf is Down.WAKE:
+                self._inbox.put_nowait(Wake())
+        except (Unavailable, WireError) as error:
+            self._status = replace(self._status, last_error=f"A message on {leaf} cannot be read: {error}")
+
+    # Helpers.
+
+    def _committed(self, lane: Lane, top_seq: int, urgent: bool) -> None:  # noqa: FBT001 - told by position
+        self._inbox.put_nowait(Committed(lane, top_seq, urgent))
+
+    def _due_health(self) -> Health | None:
+        now = self._clock.mono_s()
+        if now - self._health_at < HEALTH_EVERY_S:
+            return None
+        self._health_at = now
+        return self._says.health()
+
+    def _note(self, event: Input | None) -> Road | None:
+        """Keep the status; returns the road of an ack that answers a batch of ours."""
+        if not isinstance(event, Acked):
+            return None
+        road = self._roads.pop(event.ack.batch, None)
+        if road is not None:
+            now_us = self._clock.now_us()
+            self._status = replace(
+                self._status,
+                road=road,
+                last_ack_us=now_us,
+                is_refused=False,
+                last_error="",
+                server_offset_us=event.ack.server_us - now_us,
+            )
+        return road
+
+    def _failed(self, error: AgentError) -> None:
+        is_refused = isinstance(error, Refused)
+        self._status = replace(self._status, last_error=str(error), is_refused=self._status.is_refused or is_refused)
+
+    async def _set_aside(self, action: SetAside) -> None:
+        try:
+            what = await self._store.quarantine(action.lane, action.first_seq, action.through_seq)
+        except Unavailable as error:
+            self._failed(error)
+            return  # they are sent, and set aside, again after the next start
+        reason = f"the fleet could not read it and keeps its bytes in quarantine: {action.problem}"[:1000]
+        gap = Gap(
+            lane=action.lane,
+            from_seq=action.first_seq,
+            to_seq=action.through_seq,
+            from_us=what.oldest_us,
+            to_us=what.newest_us,
+            count=what.readings,
+            reason=reason,
+        )
+        text = f"A batch of {what.rows} rows ({what.readings} entries) of {action.lane} was refused: {reason}"
+        self._recorder.event("batch.quarantined", action.lane, text, gap=gap)
+
+    async def _keep(self, key: str, value: str) -> None:
+        await self._try(self._store.commit([], {key: value}))
+
+    async def _try(self, work: Awaitable[None]) -> None:
+        """Do what may as well be done after the next ack."""
+        try:
+            await work
+        except Unavailable as error:
+            self._failed(error)
