@@ -104,7 +104,7 @@ def _chart(conn: Connection, device_id: str, series: str, span: tuple[int, int],
         "min": drawn.low if drawn.bucket_us else drawn.v,
         "max": drawn.high if drawn.bucket_us else drawn.v,
         "unit": unit(known.unit) if known else "",
-        "resolution": f"least and greatest of {bucket_s:g} s each" if drawn.bucket_us else "every reading",
+        "resolution": f"least and greatest of {bucket_s:.3g} s each" if drawn.bucket_us else "every reading",
         "alarms": [
             {
                 "series": each.series,

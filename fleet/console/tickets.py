@@ -85,13 +85,16 @@ async def add_note(request: Request, services: Services, user: User) -> Response
 
 def _page(conn: Connection, ticket_id: int, user: User) -> dict[str, object]:
     found = ticket.get(conn, ticket_id)
+    kept = evidence.of_ticket(conn, ticket_id)
+    alarmed = {each.series for each in kept.open_alarms}
     # The timeline is the ticket's and its alarm's; notes are read only for those who may see them.
     events = event.page(conn, noun="ticket", noun_id=str(ticket_id), limit=SHOWN_EVENTS)
     if found.alarm_id is not None:
         events += event.page(conn, noun="alarm", noun_id=str(found.alarm_id), limit=SHOWN_EVENTS)
     return {
         "ticket": found,
-        "evidence": asdict(evidence.of_ticket(conn, ticket_id)),
+        "evidence": asdict(kept),
+        "lines": sorted((asdict(line) for line in kept.readings), key=lambda line: line["series"] not in alarmed),
         "events": sorted(events, key=lambda each: each.id, reverse=True),
         "notes": note.of_ticket(conn, ticket_id) if user.may_work else [],
         "moves": [choice for state in found.moves for choice in _choices(state)],

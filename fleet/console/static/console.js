@@ -59,6 +59,13 @@ function showReading(reading) {
   if (chart) chart.add(reading);
 }
 
+// Tick labels by distance between ticks, in s: format, then what a new day, hour … adds (uPlot's table, 24 h clock).
+const CLOCK = [
+  [86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+  [0, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+];
+
 // The chart of one series: an envelope of min and max, alarms as bands, gaps hatched: nothing is drawn over a gap.
 let chart = null;
 
@@ -134,10 +141,10 @@ class Chart {
       width: this.el.clientWidth, height: 300, plugins: [this.marks()],
       scales: { x: { range: () => [Math.max(t[0], end - this.seconds), Math.max(end, t[t.length - 1])] } },
       cursor: { drag: { x: true, y: false } },
-      axes: [axis, { ...axis, size: 64, values: (u, ticks) => ticks.map((v) => `${Number(v.toPrecision(6))}`) }],
+      axes: [{ ...axis, values: CLOCK }, { ...axis, size: 64, values: (u, ticks) => ticks.map((v) => `${Number(v.toPrecision(6))}`) }],
       series: [
-        {},
-        { label: `${this.series} min (${unit})`, stroke: colour("--accent"), width: 1.5 },
+        { label: "time", value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" },
+        { label: `min${unit ? ` (${unit})` : ""}`, stroke: colour("--accent"), width: 1.5 },
         { label: "max", stroke: colour("--accent"), width: 1.5 },
       ],
       bands: [{ series: [2, 1], fill: "rgba(80, 140, 220, .25)" }],
