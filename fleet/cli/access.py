@@ -122,10 +122,10 @@ def clean_url(text: str) -> str:
 
     Without a scheme it is https, but http on this machine itself, where the server speaks plain by default.
     """
-    said = text.strip().rstrip("/")
+    said = text.strip()
     if "://" not in said:
         said = f"{'http' if is_loopback(urlsplit('//' + said).hostname or '') else 'https'}://{said}"
-    parts = urlsplit(said.removesuffix("/api/v1"))
+    parts = urlsplit(said)
     try:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
@@ -133,7 +133,8 @@ def clean_url(text: str) -> str:
     if not usable or parts.query or parts.fragment or parts.username:
         hint = "Give it as https://fleet.example.com or http://127.0.0.1:8080."
         raise Misconfigured(f"{text!r} is not the address of a server", hint=hint)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+    path = parts.path.rstrip("/").removesuffix("/api/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def is_loopback(host: str) -> bool:

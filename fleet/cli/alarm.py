@@ -54,12 +54,12 @@ def _row(item: Item) -> tuple[object, ...]:
 
 
 @alarm.command(examples=("fleet alarm show 12",))
-@click.argument("alarm_id", metavar="ALARM")
+@click.argument("alarm_id", metavar="ALARM", type=click.IntRange(min=1))
 @json_option()
 @pass_client
-def show(client: Client, alarm_id: str, *, as_json: bool) -> None:
+def show(client: Client, alarm_id: int, *, as_json: bool) -> None:
     """Show one alarm."""
-    found = client.get("alarms", alarm_id)
+    found = client.get("alarms", str(alarm_id))
     if as_json:
         print_json(found)
         return
@@ -77,18 +77,18 @@ def show(client: Client, alarm_id: str, *, as_json: bool) -> None:
             ("cleared", when(found, "cleared")),
             ("times", found.get("count")),
             ("acknowledged", when(found, "acked") and f"{when(found, 'acked')} by {found.get('acked_by')}"),
-            ("ticket", found.get("ticket")),
+            ("ticket", f"T-{found['ticket']}" if found.get("ticket") else ""),
         )
     )
 
 
 @alarm.command(examples=("fleet alarm ack 12",))
-@click.argument("alarm_id", metavar="ALARM")
+@click.argument("alarm_id", metavar="ALARM", type=click.IntRange(min=1))
 @json_option()
 @pass_client
-def ack(client: Client, alarm_id: str, *, as_json: bool) -> None:
+def ack(client: Client, alarm_id: int, *, as_json: bool) -> None:
     """Acknowledge an alarm: somebody has seen it, and it is you."""
-    done = client.post("alarms", alarm_id, "ack", body={})
+    done = client.post("alarms", str(alarm_id), "ack", body={})
     if as_json:
         print_json(done)
     else:

@@ -8,6 +8,7 @@ import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -22,6 +23,13 @@ TIMEOUT_S = 30.0  # to connect, and between two pieces of an answer
 STREAM_SILENCE_S = 60.0  # the server sends a comment at least each 15 s; silence beyond this is a dead connection
 PAGE = 1000  # items a page when all are wanted
 MAX_PROBLEM_BYTES = 65_536  # of an error's body
+
+SIGN_IN = "Sign in with `fleet login`, or set FLEET_TOKEN (the server's own is in DATA/admin.token)."
+KINDS: dict[int, type[FleetError]] = {
+    HTTPStatus.FORBIDDEN: Refused,
+    HTTPStatus.CONFLICT: Refused,
+    HTTPStatus.NOT_FOUND: NotFound,
+}
 
 Item = dict[str, Any]
 P = ParamSpec("P")
@@ -141,23 +149,18 @@ def problem(answer: httpx.Response) -> FleetError:
     if not isinstance(document, dict):
         document = {}
     said = document.get("detail") or document.get("title") or f"the server answered {answer.status_code}"
-    message, hint = _sentence(said), str(document.get("hint") or "")
-    match answer.status_code:
-        case 401:
-            hint = hint or "Sign in with `fleet login`, or set FLEET_TOKEN (the server's own is in DATA/admin.token)."
-            return Unauthenticated(message, hint=hint)
-        case 403 | 409:
-            return Refused(message, hint=hint)
-        case 404 if document:
-            return NotFound(message, hint=hint)
-        case 404:
-            return NotFound("the server does not know this address", hint="Check FLEET_URL and the server's version.")
-        case 503 | 429:
-            after = answer.headers.get("Retry-After", "")
-            seconds = int(after) if after.isdecimal() else 1
-            return Busy(message, retry_after_s=seconds, hint=hint or f"Try again in {seconds} s.")
-        case _:
-            return Invalid(message, hint=hint)
+    message, hint, status = _sentence(said), str(document.get("hint") or ""), answer.status_code
+    if status == HTTPStatus.UNAUTHORIZED:
+        return Unauthenticated(message, hint=f"{hint} {SIGN_IN}".strip())
+    if status == HTTPStatus.NOT_FOUND and not document:
+        return NotFound("the server does not know this address", hint="Check FLEET_URL and the server's version.")
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        after = answer.headers.get("Retry-After", "")
+        seconds = int(after) if after.isdecimal() else 1
+        return Busy(message, retry_after_s=seconds, hint=hint or f"Try again in {seconds} s.")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unreachable(message, hint=hint or "Look into the server's log.")
+    return KINDS.get(status, Invalid)(message, hint=hint)
 
 
 def _sentence(said: object) -> str:
@@ -212,8 +215,7 @@ def pass_client(command: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
         name = click.get_current_context().find_root().params.get("context")
         server = access.resolve(name)
         if not server.token:
-            hint = "Sign in with `fleet login`, or set FLEET_TOKEN (the server's own is in DATA/admin.token)."
-            raise Unauthenticated(f"no token for {server.url}", hint=hint)
+            raise Unauthenticated(f"no token for {server.url}", hint=SIGN_IN)
         with closing_client(server) as client:
             return command(client, *args, **kwargs)
 

@@ -1,5 +1,7 @@
 """`fleet device`: the machines in the field."""
 
+import sys
+
 import click
 
 from fleet.cli.client import Client, Item, pass_client
@@ -191,7 +193,7 @@ def revoke(client: Client, device_id: str, reason: str | None, *, yes: bool, as_
 
     There is no way back but a new claim for the device. Asks first if a person is at the keyboard.
     """
-    if not yes and not as_json and click.get_text_stream("stdin").isatty():
+    if not yes and not as_json and sys.stdin.isatty():
         click.confirm(f"Shut {device_id} out for good?", abort=True)
     with naming_neighbours(client, device_id):
         done = client.post("devices", device_id, "revoke", body={"reason": reason})

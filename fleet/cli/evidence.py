@@ -38,10 +38,8 @@ def print_evidence(evidence: Item, ticket: Item) -> None:
 
 def _alarmed(evidence: Item, ticket: Item) -> tuple[str, str]:
     """Return the series that the ticket is about and its condition: the ticket's own alarm among those open."""
-    alarm_id = ticket.get("alarm") if not isinstance(ticket.get("alarm"), dict) else dig(ticket, "alarm", "id")
-    known = [one for one in evidence.get("open_alarms") or [] if one.get("id") == alarm_id]
-    own = known[0] if known else ticket["alarm"] if isinstance(ticket.get("alarm"), dict) else {}
-    return str(own.get("series") or ticket.get("series") or ""), str(own.get("condition") or "")
+    own = [one for one in evidence.get("open_alarms") or [] if one.get("id") == ticket.get("alarm")]
+    return str(ticket.get("series") or ""), str(own[0].get("condition") or "") if own else ""
 
 
 def _numbers(series: Item) -> list[float | None]:
@@ -119,11 +117,9 @@ def _elsewhere(evidence: Item) -> None:
     if elsewhere:
         heading("The same symptom elsewhere")
     for one in elsewhere:
-        say(
-            f"  {one.get('device')}: ticket {one.get('ticket')}, ", word(one.get("state")), f", {age_of(one, 'opened')}"
-        )
+        say(f"  {one.get('device')}: T-{one.get('ticket')}, ", word(one.get("state")), f", {age_of(one, 'opened')}")
     if evidence.get("repeat_of"):
-        say(f"  This is a repeat of ticket {evidence['repeat_of']} on the same machine.")
+        say(f"  This is a repeat of T-{evidence['repeat_of']} on the same machine.")
 
 
 def _machine(evidence: Item) -> None:

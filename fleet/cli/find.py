@@ -13,7 +13,10 @@ from fleet.cli.shell import Command, NothingThere
 @json_option("Print one JSON array.")
 @pass_client
 def find(client: Client, anything: str, *, as_json: bool) -> None:
-    """Find devices, tickets and more by anything you know of them: an id, a serial, a site, a word."""
+    """Find devices, tickets and more by anything you know of them.
+
+    An id, a serial, a site, a word of a title.
+    """
     found = client.get("find", q=anything)["items"]
     if as_json:
         print_array(found)

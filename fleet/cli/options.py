@@ -1,5 +1,6 @@
 """Options that several commands share, said once."""
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -37,8 +38,14 @@ def device_argument() -> Callable[[F], F]:
 
 
 def ticket_argument() -> Callable[[F], F]:
-    """Add the argument TICKET."""
-    return click.argument("ticket_id", metavar="TICKET")
+    """Add the argument TICKET: 12 or T-12."""
+
+    def check(_ctx: click.Context, _param: click.Parameter, said: str) -> str:
+        if not re.fullmatch(r"(?:[Tt]-)?[0-9]{1,18}", said):
+            raise click.BadParameter(f"{said!r} is no ticket; say 12 or T-12.")
+        return said
+
+    return click.argument("ticket_id", metavar="TICKET", callback=check)
 
 
 def range_options(noun: str) -> Callable[[F], F]:

@@ -134,10 +134,12 @@ def heading(title: str) -> None:
 
 
 def value(reading: object, unit: object = "") -> str:
-    """Write a value with its unit; floats without the noise of their last bits."""
-    said = format(reading, ".10g") if isinstance(reading, float) else "" if reading is None else str(reading)
+    """Write a value with its unit; floats without the noise of their last bits, no value as a dash."""
+    if reading is None:
+        return "-"
     if isinstance(reading, bool):
-        said = "true" if reading else "false"
+        return str(reading).lower()
+    said = format(reading, ".10g") if isinstance(reading, float) else str(reading)
     return f"{said} {shown_unit(unit)}".rstrip()
 
 

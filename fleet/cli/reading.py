@@ -57,9 +57,10 @@ def readings(  # noqa: PLR0913 - one option a fact
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Print the readings of one series, oldest first, as they arrive from the server.
+    """Print the readings of one series, oldest first.
 
-    Without --from it begins with the oldest that is kept, without --to it ends with the newest.
+    They are printed as they arrive, however many. Without --from it begins with the oldest that is kept, without --to
+    it ends with the newest.
     """
     if as_json and as_csv:
         raise click.UsageError("Choose one of --json and --csv.")
@@ -67,7 +68,7 @@ def readings(  # noqa: PLR0913 - one option a fact
         lines = client.lines(
             "devices", device_id, "readings", accept=NDJSON, series=series, from_=from_us, to=to_us, limit=limit
         )
-        count = _print(lines if as_json else _csv(lines) if as_csv else _people(lines))
+        count = _print(lines if as_json else csv_lines(lines) if as_csv else _people(lines))
     if not count and not as_json and not as_csv:
         say("There are no readings in that time. `fleet latest DEVICE` names the series and their newest readings.")
 
@@ -84,7 +85,8 @@ def _print(lines: Iterable[str]) -> int:
     return count
 
 
-def _csv(lines: Iterable[str]) -> Iterator[str]:
+def csv_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Turn NDJSON into CSV with a head."""
     yield "t_us,t,v"
     for line in lines:
         if line:
@@ -93,7 +95,9 @@ def _csv(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _field(reading: object) -> str:
-    """Quote a text value as RFC 4180 has it; numbers and truth stand as in JSON."""
+    """Quote a text value as RFC 4180 has it; numbers and truth stand as in JSON, no value is nothing."""
+    if reading is None:
+        return ""
     if isinstance(reading, str):
         return '"' + reading.replace('"', '""') + '"'
     return json.dumps(reading)

@@ -1,5 +1,7 @@
 """`fleet ticket`: the work that alarms make."""
 
+import sys
+
 import click
 
 from fleet.cli.client import Client, Item, pass_client
@@ -45,7 +47,7 @@ def _row(item: Item) -> tuple[object, ...]:
     if item.get("reason"):
         state.append(text(f" ({item['reason']})"))
     return (
-        item.get("id"),
+        item.get("ref"),
         word(item.get("severity")),
         state,
         item.get("device"),
@@ -65,7 +67,7 @@ def show(client: Client, ticket_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    title = text(f"Ticket {found['id']}  {found.get('title') or ''}", "bold")
+    title = text(f"{found.get('ref')}  {found.get('title') or ''}", "bold")
     say(title, "  ", word(found.get("severity")), "  ", word(found.get("state")))
     facts(
         (
@@ -74,6 +76,7 @@ def show(client: Client, ticket_id: str, *, as_json: bool) -> None:
             ("assignee", found.get("assignee") or "nobody"),
             ("first bad sample", when(found, "first_bad")),
             ("opened", when(found, "opened")),
+            ("can move to", ", ".join(found.get("moves") or [])),
             ("verified if good until", when(found, "verify_until") if found.get("state") == "verifying" else ""),
         )
     )
@@ -103,7 +106,7 @@ def _timeline(events: list[Item]) -> None:
 @pass_client
 def note(client: Client, ticket_id: str, words: str, *, as_json: bool) -> None:
     """Write an internal note on a ticket (- reads it from stdin). No customer ever sees it."""
-    content = click.get_text_stream("stdin").read() if words == "-" else words
+    content = sys.stdin.read() if words == "-" else words
     if not content.strip():
         raise click.UsageError("The note is empty.")
     done = client.post("tickets", ticket_id, "notes", body={"text": content.strip()})
@@ -119,12 +122,13 @@ def note(client: Client, ticket_id: str, words: str, *, as_json: bool) -> None:
 @json_option()
 @pass_client
 def assign(client: Client, ticket_id: str, assignee: str, *, as_json: bool) -> None:
-    """Give a ticket to somebody."""
+    """Give a ticket to somebody; '' makes it nobody's."""
     done = client.post("tickets", ticket_id, "assign", body={"assignee": assignee})
     if as_json:
         print_json(done)
     else:
-        say(f"Ticket {ticket_id} is {assignee}'s; it is ", word(done.get("state")), ".")
+        whose = f"{assignee}'s" if assignee else "nobody's"
+        say(f"{done.get('ref')} is {whose}; it is ", word(done.get("state")), ".")
 
 
 @ticket.command(examples=("fleet ticket move 7 repaired", "fleet ticket move 7 on_hold --reason parts"))
@@ -140,4 +144,4 @@ def move(client: Client, ticket_id: str, state: str, reason: str | None, *, as_j
     if as_json:
         print_json(done)
     else:
-        say(f"Ticket {ticket_id} is ", word(done.get("state")), ".")
+        say(f"{done.get('ref')} is ", word(done.get("state")), ".")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import click
 
 from fleet.cli.client import Client, Item, Unreachable, pass_client
 from fleet.cli.nearest import naming_neighbours
-from fleet.cli.options import device_argument, device_option, json_option, limit_option
+from fleet.cli.options import device_argument, device_option, json_option, range_options
 from fleet.cli.output import print_array, say, text, value
 from fleet.cli.shell import Command
 from fleet.cli.sse import Message, messages
@@ -39,9 +40,9 @@ class _Place:
 @json_option("Print one JSON object a line.")
 @pass_client
 def watch(client: Client, device: str | None, *, live: bool, as_json: bool) -> None:
-    """Print what happens, as it happens, until Ctrl-C.
+    """Print what happens, as it happens.
 
-    A lost connection is taken up again where it broke off, so no event is missed or shown twice.
+    Ctrl-C ends it. A lost connection is taken up again where it broke off, so no event is missed or shown twice.
     """
     if live and not device:
         raise click.UsageError("--live needs --device ID.")
@@ -103,17 +104,35 @@ def event_line(item: Item) -> None:
     say(text(f"{clock(item['t_us'])}  ", "dim"), text(f"{item.get('device') or '-':<18} ", "bold"), item.get("text"))
 
 
-@click.command(cls=Command, examples=("fleet events freezer-7k3m2q", "fleet events freezer-7k3m2q --limit 500 --json"))
+@click.command(
+    cls=Command,
+    examples=(
+        "fleet events freezer-7k3m2q --from -1d",
+        "fleet events freezer-7k3m2q --kind alarm.,config.applied --limit 20 --json",
+    ),
+)
 @device_argument()
-@limit_option(what="events")
+@click.option("--kind", metavar="KINDS", help="Only these, joined by commas; a noun with a dot is all of it: alarm.")
+@range_options("events")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many of the newest; all of them otherwise.")
 @json_option("Print one JSON array.")
 @pass_client
-def events(client: Client, device_id: str, limit: int | None, *, as_json: bool) -> None:
+def events(  # noqa: PLR0913 - one option a fact
+    client: Client,
+    *,
+    device_id: str,
+    kind: str | None,
+    from_us: int | None,
+    to_us: int | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """List what has happened to a device, newest last."""
     with naming_neighbours(client, device_id):
-        found = client.items("devices", device_id, "events", limit=limit)
+        found = client.items("devices", device_id, "events", kind=kind, from_=from_us, to=to_us)
+        wanted = found if limit is None else deque(found, maxlen=limit)
         if as_json:
-            print_array(found)
+            print_array(wanted)
             return
-        for one in found:
+        for one in wanted:
             event_line(one)
