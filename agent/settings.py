@@ -6,7 +6,8 @@ The state directory holds all that the agent may write:
     key.pem         private key, EC P-256, made here, 0600; never leaves the device
     cert.pem        the device's certificate                chain.pem   the fleet's CA: what the fleet is known by
     buffer.db       the outbox and small persisted values (the running config's bookkeeping among them)
-    config.toml     the fleet's last good config document   agent.sock  answers `fleet-agent status` while it runs
+    config.json     the config document that runs, and what became of the fleet's last one
+    agent.sock      answers `fleet-agent status` while the agent runs
     lock            held by the one running agent
 """
 
@@ -56,8 +57,8 @@ class StateDir:
 
     @property
     def config(self) -> Path:
-        """Return the path of the fleet's last good config document."""
-        return self.root / "config.toml"
+        """Return the path of the running config document and its standing."""
+        return self.root / "config.json"
 
     @property
     def lock(self) -> Path:

@@ -84,6 +84,10 @@ class Est:
                 yield client
         except httpx.TransportError as error:
             raise self._translated(error) from error
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise Misconfigured(
+                f"{self._server} is not an address.", hint="Ask for a new claim and copy all of it."
+            ) from error
         except httpx.HTTPError as error:
             raise Unavailable(f"{self._server} gave no usable answer: {error}.", hint=_RETRY) from error
 

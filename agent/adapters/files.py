@@ -51,6 +51,23 @@ def remove_file(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
+def set_aside(path: Path, *suffixes: str) -> Path:
+    """Rename a damaged file, and those that belong to it (`path` + suffix), to `….damaged`; returns the new path.
+
+    One damaged file of a name is kept, so that a disk that damages everything does not fill up with them.
+    """
+    aside = path.with_name(path.name + ".damaged")
+    try:
+        for suffix in ("", *suffixes):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.replace(aside.with_name(aside.name + suffix))
+        sync_dir(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return aside
+
+
 def sync_dir(path: Path) -> None:
     """Make the names in a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

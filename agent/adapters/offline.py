@@ -1,0 +1,38 @@
+"""The status of an agent that does not run, from what it left behind."""
+
+from agent import __version__
+from agent.adapters.clock import SystemClock
+from agent.adapters.peek import peek
+from agent.adapters.standing import load_standing
+from agent.core.status import VERSION, BufferStatus, ClockStatus, LatestStatus, Status, SyncStatus, certificate, iso
+from agent.settings import StateDir, load_identity
+
+US_PER_S = 1_000_000
+
+
+def read_offline(state: StateDir, clock: SystemClock) -> Status:
+    """Read identity, buffer and config standing; raises Misconfigured or Damaged. Changes no file."""
+    identity = load_identity(state)
+    peeked = peek(state.buffer)
+    now = clock.now_us()
+    age_s = max(0.0, (now - peeked.oldest_us) / US_PER_S) if peeked.oldest_us else 0.0
+    return Status(
+        version=VERSION,
+        running=False,
+        device=identity.device_id,
+        agent_version=__version__,
+        pid=0,
+        t_us=now,
+        t=iso(now),
+        uptime_s=0,
+        rss_bytes=0,
+        clock=ClockStatus(clock.state(), None),
+        sources=(),
+        latest=tuple(LatestStatus(it.name, it.unit, it.t_us, iso(it.t_us), it.v) for it in peeked.newest),
+        buffer=BufferStatus(
+            peeked.rows, peeked.bytes, peeked.readings, peeked.oldest_us, iso(peeked.oldest_us), round(age_s, 3), ""
+        ),
+        sync=SyncStatus(f"{identity.host}:{identity.gateway_port}", "none", 0, None, ""),
+        config=load_standing(state.config).reported(),
+        certificate=certificate(identity.cert_expires_us, now),
+    )

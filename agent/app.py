@@ -1,0 +1,297 @@
+"""The agent put together: what is made of what, what runs beside what, and how it ends.
+
+    serial ports ─▶ Acquire ─▶ Recorder ─▶ Buffer ◀─▶ Sync ◀─▶ link, gateway
+                       ▲           ▲                    │
+                       └─ Configure ┴───── config ◀─────┘      Checkup, Renew, Supervise, the status socket beside
+
+Ending: the ports are left first, then what was read is committed, then the fleet gets a last moment to take it, then
+everything closes in the reverse of its opening. Each step has a deadline; what was committed is safe with or without
+the rest.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import __version__
+from agent.adapters import systemd
+from agent.adapters.buffer import Buffer
+from agent.adapters.clock import SystemClock, boot_id
+from agent.adapters.files import replace_file, set_aside
+from agent.adapters.local import answering
+from agent.adapters.lock import held
+from agent.adapters.mqtt import connect
+from agent.adapters.process import rss_bytes
+from agent.adapters.serial_port import SerialPorts
+from agent.adapters.standing import load_standing
+from agent.adapters.tls import client_context
+from agent.core.config import DeviceConfig, parse_config
+from agent.core.standing import Standing
+from agent.core.status import ClockStatus, SyncStatus, iso, sentence
+from agent.errors import AgentError, Damaged, Misconfigured, Unavailable
+from agent.protocols import find
+from agent.services.acquire import Acquire
+from agent.services.configure import Configure, Hands, Seed
+from agent.services.health import Backlog, Checkup, Vitals
+from agent.services.link import Link, Session
+from agent.services.record import Boot, Recorder, restore
+from agent.services.renew import Renew
+from agent.services.status import Look, Views
+from agent.services.supervise import Supervise
+from agent.services.sync import Gateway, Says, Sync
+from agent.settings import Identity, StateDir, load_identity
+from agent.wire.codec import encode
+from agent.wire.messages import Lane
+
+log = logging.getLogger(__name__)
+
+FLUSH_DEADLINE_S = 1.5  # to commit what was read, at the end
+LAST_SYNC_S = 1.5  # for the fleet to take it
+LOOK_S = 0.05  # between looks whether it has
+US_PER_S = 1_000_000
+
+
+async def run(state: StateDir, config: Path | None, clock: SystemClock) -> None:
+    """Run the agent until SIGTERM or SIGINT. Raises Misconfigured if it cannot start, AgentError if it has to stop."""
+    identity = load_identity(state)
+    with held(state.lock):
+        standing = _load_standing(state)
+        seed = _read_seed(config, standing)
+        try:
+            async with _buffer(state) as (buffer, note):
+                agent = await _wire(identity, state, clock, buffer, standing)
+                if note:
+                    agent.recorder.event("buffer.damaged", state.buffer.name, note)
+                await agent.run(seed)
+        except Damaged:
+            set_aside(state.buffer, "-wal", "-shm")  # the next start begins a new one
+            raise
+        except BaseExceptionGroup as group:
+            raise _first(group, state) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """The parts that run."""
+
+    state: StateDir
+    buffer: Buffer
+    recorder: Recorder
+    acquire: Acquire
+    sync: Sync
+    configure: Configure
+    checkup: Checkup
+    renew: Renew
+    supervise: Supervise
+    look: Look
+    manager: systemd.Systemd
+
+    async def run(self, seed: Seed | None) -> None:
+        """Run all parts until told to stop."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        self.recorder.event("agent.started", "", f"The agent {__version__} started.")
+        await self.configure.start(seed)
+        await self.checkup.examine()
+        answers = {"status": self._status, "config": self._config}
+        async with answering(self.state.socket, answers), asyncio.TaskGroup() as group:
+            intake = group.create_task(self.acquire.run(), name="acquire")
+            watch = group.create_task(self.supervise.run(), name="supervise")
+            parts = (self.recorder, self.sync, self.configure, self.checkup, self.renew)
+            tasks = [group.create_task(part.run(), name=type(part).__name__.lower()) for part in parts]
+            self.manager.ready()
+            log.info("the agent %s runs", __version__)
+            await stopping.wait()
+            self.manager.stopping()
+            await _end(watch, intake)
+            await self._flush()
+            for task in reversed(tasks):
+                task.cancel()
+        log.info("the agent stopped")
+
+    async def _flush(self) -> None:
+        """Commit what was read and give the fleet a moment to take it."""
+        self.recorder.event("agent.stopped", "", "The agent was told to stop.")
+        try:
+            async with asyncio.timeout(FLUSH_DEADLINE_S):
+                await self.recorder.flush()
+        except (Unavailable, TimeoutError) as error:
+            log.warning("not everything could be committed: %s", error)
+        self.sync.wake()
+        with contextlib.suppress(TimeoutError, Unavailable):
+            async with asyncio.timeout(LAST_SYNC_S):
+                while (await _backlog(self.buffer)).rows:  # noqa: ASYNC110 - the file is what tells; bounded above
+                    await asyncio.sleep(LOOK_S)
+
+    async def _status(self) -> bytes:
+        return encode(await self.look.status())
+
+    async def _config(self) -> bytes:
+        return encode(self.configure.running())
+
+
+async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer: Buffer, standing: Standing) -> Agent:
+    """Make the parts; nothing runs yet."""
+    boot = Boot(boot_id(), clock.state)
+    rng = random.SystemRandom().random
+    tls = client_context(identity)
+    recorder = Recorder(buffer, clock, boot, await restore(buffer), rng)
+    acquire = Acquire(clock, SerialPorts(clock), find, recorder.readings, recorder.event)
+    renew = _renew(identity, state, clock, tls)
+
+    async def apply(config: DeviceConfig) -> None:
+        await acquire.apply(config.sources)
+        await recorder.apply(config.rules, config.flush_s)
+
+    def told(kind: str, subject: str, text: str) -> None:
+        recorder.event(kind, subject, text)
+        sync.wake()
+
+    async def save(data: bytes) -> None:
+        await asyncio.to_thread(replace_file, state.config, data)
+
+    configure = Configure(standing, Hands(lambda text: parse_config(text, find), apply, save, told))
+    checkup = Checkup(
+        clock,
+        Vitals(rss_bytes, lambda: _backlog(buffer), acquire.health, lambda: renew.identity.cert_expires_us),
+    )
+
+    def reach(port: int, will: bytes) -> AbstractAsyncContextManager[Session]:
+        return connect(identity.host, port, tls, identity.device_id, will)
+
+    sync = Sync(
+        store=buffer,
+        recorder=recorder,
+        link=Link(reach, buffer, recorder, clock, boot.boot_id),
+        gateway=lambda: _gateway(identity, tls),
+        clock=clock,
+        boot=boot,
+        rng=rng,
+        says=Says(configure.reported, checkup.newest, configure.offer),
+    )
+    server = f"{identity.host}:{identity.gateway_port}"
+    views = Views(
+        health=checkup.examine,
+        backlog=lambda: _backlog(buffer),
+        problem=lambda: recorder.problem,
+        newest=recorder.newest,
+        clock=lambda: _clock_status(clock, sync),
+        sync=lambda: _sync_status(server, sync),
+        reported=configure.reported,
+    )
+    manager = systemd.from_environment()
+    supervise = Supervise(
+        manager,
+        acquire.alive,
+        lambda: sentence(identity.device_id, acquire.health(), _sync_status(server, sync), recorder.problem),
+    )
+    look = Look(identity.device_id, __version__, os.getpid(), clock, views)
+    return Agent(state, buffer, recorder, acquire, sync, configure, checkup, renew, supervise, look, manager)
+
+
+def _renew(identity: Identity, state: StateDir, clock: SystemClock, tls: ssl.SSLContext) -> Renew:
+    command = (sys.executable, "-m", "agent.cli", "renew", "--state", str(state.root))
+
+    def use(renewed: Identity) -> None:
+        tls.load_cert_chain(renewed.cert_path, renewed.key_path)  # for the connections from now on
+
+    return Renew(identity, clock, command, lambda: load_identity(state), use)
+
+
+def _gateway(identity: Identity, tls: ssl.SSLContext) -> Gateway:
+    from agent.adapters.https import Gateway as Https  # noqa: PLC0415 - 7 MB that a working link never needs
+
+    return Https(identity.host, identity.gateway_port, tls)
+
+
+@asynccontextmanager
+async def _buffer(state: StateDir) -> AsyncIterator[tuple[Buffer, str]]:
+    """Open the buffer; a damaged one is set aside, and the second value says so."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            opened, note = await stack.enter_async_context(Buffer.open(state.buffer)), ""
+        except Damaged as error:
+            aside = set_aside(state.buffer, "-wal", "-shm")
+            note = f"{error.message} It was set aside as {aside.name}; a new one was started."
+            log.warning("%s", note)
+            opened = await stack.enter_async_context(Buffer.open(state.buffer))
+        yield opened, note
+
+
+async def _backlog(buffer: Buffer) -> Backlog:
+    depths = [await buffer.depth(lane) for lane in Lane]
+    return Backlog(
+        rows=sum(depth.rows for depth in depths),
+        bytes=sum(depth.bytes for depth in depths),
+        readings=(await buffer.depth(Lane.TELEMETRY)).readings,
+        oldest_us=min((depth.oldest_us for depth in depths if depth.oldest_us), default=0),
+    )
+
+
+def _clock_status(clock: SystemClock, sync: Sync) -> ClockStatus:
+    status = sync.status()
+    return ClockStatus(clock.state(), round(status.server_offset_us / US_PER_S, 3) if status.last_ack_us else None)
+
+
+def _sync_status(server: str, sync: Sync) -> SyncStatus:
+    status = sync.status()
+    works = status.road is not None and not status.last_error
+    road = str(status.road) if works else "link" if status.is_link_up else "none"
+    return SyncStatus(server, road, status.last_ack_us, iso(status.last_ack_us), status.last_error)
+
+
+def _load_standing(state: StateDir) -> Standing:
+    try:
+        return load_standing(state.config)
+    except Damaged as error:
+        log.warning("%s It is set aside; the fleet sends its config again.", error.message)
+        set_aside(state.config)
+        return Standing()
+
+
+def _read_seed(path: Path | None, standing: Standing) -> Seed | None:
+    """Read the file of --config; raises Misconfigured if it is needed and cannot be read."""
+    if path is None:
+        return None
+    try:
+        return Seed(str(path), path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        if standing.running.revision:
+            return None  # the fleet's config runs; the file is not needed
+        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Misconfigured(
+            f"The config {path} cannot be read: {said}.", hint="Check the path given with --config."
+        ) from error
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def _first(group: BaseExceptionGroup[BaseException], state: StateDir) -> BaseException:
+    """Return the error to leave with; a buffer found damaged while running is set aside for the next start."""
+    leaves: list[BaseException] = []
+    queue: list[BaseException] = [group]
+    while queue:
+        error = queue.pop()
+        if isinstance(error, BaseExceptionGroup):
+            queue.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    if any(isinstance(error, Damaged) for error in leaves):
+        set_aside(state.buffer, "-wal", "-shm")
+    told = [error for error in leaves if isinstance(error, AgentError)]
+    return told[0] if len(told) == len(leaves) else group

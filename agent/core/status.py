@@ -1,0 +1,223 @@
+"""What `fleet-agent status` tells: its shape, which is also its JSON, and its text for people.
+
+The shape is stable: fields are added, never renamed. Times come twice, as integer UTC microseconds (`_us`, 0 if never)
+and as ISO 8601 (null if never).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agent.wire.messages import Reported, SourceHealth, Value
+
+US_PER_S = 1_000_000
+US_PER_DAY = 86_400 * US_PER_S
+DAYS_LEFT_WARNING = 14
+MAX_SHOWN = 40  # values shown to people; JSON has all
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStatus:
+    """How far the device's clock can be trusted."""
+
+    state: str  # unknown, free, synced, …
+    server_offset_s: float | None  # the fleet's clock minus ours, as of the last ack
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source; counters run from the start of the agent."""
+
+    name: str
+    connected: bool
+    readings: int
+    errors: int
+    last_us: int
+    last: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LatestStatus:
+    """The newest reading of one series."""
+
+    name: str
+    unit: str
+    t_us: int
+    t: str | None
+    v: Value
+
+
+@dataclass(frozen=True, slots=True)
+class BufferStatus:
+    """What waits for an ack."""
+
+    rows: int
+    bytes: int
+    readings: int
+    oldest_us: int
+    oldest: str | None
+    age_s: float  # of the oldest row; 0 if none
+    problem: str  # why nothing can be stored now; "" if it can
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """How the talk with the fleet goes."""
+
+    server: str  # host:port of the gateway
+    road: str  # link, gateway or none
+    last_ack_us: int
+    last_ack: str | None
+    error: str  # the last one, "" if none since the last ack
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateStatus:
+    """The device's certificate."""
+
+    expires_us: int
+    expires: str | None
+    days_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it."""
+
+    version: int  # of this shape
+    running: bool  # false: read from the files of an agent that does not run
+    device: str
+    agent_version: str
+    pid: int
+    t_us: int
+    t: str | None
+    uptime_s: int
+    rss_bytes: int
+    clock: ClockStatus
+    sources: tuple[SourceStatus, ...]
+    latest: tuple[LatestStatus, ...]
+    buffer: BufferStatus
+    sync: SyncStatus
+    config: Reported
+    certificate: CertificateStatus
+
+
+VERSION = 1
+
+
+def iso(t_us: int) -> str | None:
+    """Return ISO 8601 in UTC with milliseconds; None for 0."""
+    if t_us <= 0:
+        return None
+    seconds, micros = divmod(t_us, US_PER_S)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000:03d}Z"
+
+
+def certificate(expires_us: int, now_us: int) -> CertificateStatus:
+    """Describe the certificate as of now; the days left are whole ones, negative once it is over."""
+    return CertificateStatus(expires_us, iso(expires_us), (expires_us - now_us) // US_PER_DAY)
+
+
+def sentence(device: str, sources: Sequence[SourceHealth], sync: SyncStatus, problem: str) -> str:
+    """Return the one line that `systemctl status` shows; it changes only when something does."""
+    if problem:
+        return f"{device}: {problem}"
+    connected = sum(source.connected for source in sources)
+    road = "no connection" if sync.road == "none" else f"connected over the {sync.road}"
+    return f"{device}: {connected} of {len(sources)} sources connected; {road} to {sync.server}"
+
+
+def render(status: Status) -> str:
+    """Return the status for a person, at a glance."""
+    return "\n".join(_lines(status))
+
+
+def _lines(s: Status) -> Iterator[str]:
+    now = s.t_us
+    state = f"running for {_span(s.uptime_s)} (process {s.pid}, {s.rss_bytes / 1e6:.0f} MB)"
+    yield f"{s.device}  {state if s.running else 'NOT RUNNING: this is what its files say'}"
+    yield ""
+    yield f"server       {s.sync.server}, {_road(s, now)}"
+    if s.sync.error:
+        yield f"             {s.sync.error}"
+    yield f"buffer       {_buffer(s.buffer)}"
+    if s.buffer.problem:
+        yield f"             NOTHING IS STORED: {s.buffer.problem}"
+    yield f"config       {_config(s.config)}"
+    if s.config.reason:
+        yield f"             {s.config.reason}"
+    yield f"clock        {_clock(s.clock)}"
+    yield f"certificate  {_certificate(s.certificate)}"
+    yield f"agent        {s.agent_version}"
+    if s.sources:
+        yield ""
+        yield "source            state      readings   errors  last"
+    for source in s.sources:
+        seen = _ago(source.last_us, now)
+        shown = "connected" if source.connected else "LOST"
+        yield f"{source.name:<17} {shown:<9} {source.readings:>9}  {source.errors:>7}  {seen}"
+        if source.detail:
+            yield f"                  {source.detail}"
+    if s.latest:
+        yield ""
+        yield "series                               value  unit        when"
+    for latest in s.latest[:MAX_SHOWN]:
+        yield f"{latest.name:<30} {_value(latest.v):>11}  {latest.unit:<10}  {_ago(latest.t_us, now)}"
+    if len(s.latest) > MAX_SHOWN:
+        yield f"… and {len(s.latest) - MAX_SHOWN} more; --json has all"
+
+
+def _road(s: Status, now: int) -> str:
+    if not s.sync.last_ack_us:
+        return "no ack yet" if s.running else "last ack not known"
+    road = "not connected" if s.sync.road == "none" else f"over the {s.sync.road}"
+    return f"{road}, last ack {_ago(s.sync.last_ack_us, now)}"
+
+
+def _buffer(buffer: BufferStatus) -> str:
+    if not buffer.rows:
+        return "empty: the fleet has everything"
+    return f"{buffer.readings} readings wait ({buffer.bytes / 1e3:.0f} kB), the oldest for {_span(buffer.age_s)}"
+
+
+def _config(config: Reported) -> str:
+    running = (
+        f"revision {config.applied}" if config.applied else "the local first config" if config.applied_hash else "none"
+    )
+    if config.handled and config.handled != config.applied:
+        return f"{running} runs; revision {config.handled} was {config.outcome.upper()}"
+    return f"{running} runs"
+
+
+def _clock(clock: ClockStatus) -> str:
+    if clock.server_offset_s is None:
+        return clock.state
+    side = "behind" if clock.server_offset_s > 0 else "ahead of"
+    return f"{clock.state}, {abs(clock.server_offset_s):.1f} s {side} the fleet"
+
+
+def _certificate(cert: CertificateStatus) -> str:
+    if not cert.expires_us:
+        return "its dates are not known"
+    if cert.days_left < 0:
+        return f"EXPIRED {cert.expires}: enroll anew with --force"
+    warning = "; renewal is overdue" if cert.days_left < DAYS_LEFT_WARNING else ""
+    return f"{cert.days_left} days left (until {cert.expires}){warning}"
+
+
+def _value(value: Value) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _ago(t_us: int, now_us: int) -> str:
+    return f"{_span((now_us - t_us) / US_PER_S)} ago" if t_us else "never"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s" if seconds >= 10 else f"{max(0.0, seconds):.1f} s"  # noqa: PLR2004 - tenths matter below
