@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-FREEZER_RULE = """
+FREEZER = """protocol = "lines"
+[source.lines]
+format = "csv"
+columns = [
+    { name = "temp", unit = "Cel" },
+    { name = "ambient", unit = "Cel" },
+    { name = "compressor", unit = "1" },
+    { name = "door", unit = "1" },
+    { name = "power", unit = "W" },
+]
+
 [[rule]]
 name = "too-warm"
 series = "board.temp"
@@ -14,8 +24,21 @@ severity = "critical"
 ticket = true
 """
 
-EARLY_RULE = """
-# Set after the compressor was restarted: say it earlier, before the goods are at risk.
+PUMP = """protocol = "lines"
+[source.lines]
+format = "json"
+columns = [
+    { name = "pressure", unit = "bar" },
+    { name = "flow", unit = "L/min" },
+    { name = "vibration", unit = "mm/s" },
+    { name = "current", unit = "A" },
+]
+"""
+
+METER = ""
+
+EARLY_WARNING = """
+# Say it earlier, before the goods are at risk.
 [[rule]]
 name = "getting-warm"
 series = "board.temp"
@@ -34,42 +57,20 @@ class Machine:
     product: str
     serial: str
     site: str
-    board: str  # a board of firmware-sim
-    protocol: str
+    protocol: str  # of its board
+    source: str  # the rest of its `[[source]]`, and its rules
     seed: int
+    rate_hz: float = 10.0
 
     def config(self, port: Path) -> str:
         """Return the device config that its agent starts with."""
-        head = f'[[source]]\nname = "board"\nport = "{port}"\nbaudrate = 115200\n'
-        return head + SOURCES[self.protocol, self.board] + (FREEZER_RULE if self.product == "freezer" else "")
+        return f'[[source]]\nname = "board"\nport = "{port}"\nbaudrate = 115200\n{self.source}'
 
-
-SOURCES = {
-    ("csv", "freezer"): """protocol = "lines"
-[source.lines]
-format = "csv"
-columns = [
-    { name = "n", unit = "1" },
-    { name = "temp", unit = "Cel" },
-    { name = "door", unit = "1" },
-    { name = "compressor", unit = "1" },
-]
-""",
-    ("json", "pump"): """protocol = "lines"
-[source.lines]
-format = "json"
-""",
-    ("kv", "printer"): """protocol = "lines"
-[source.lines]
-format = "kv"
-""",
-    ("modbus", "meter"): "",
-}
 
 MACHINES = (
-    Machine("freezer-aisle-1", "freezer", "FZ-20417", "Market Hall 3, Hamburg", "freezer", "csv", 1),
-    Machine("freezer-aisle-2", "freezer", "FZ-20418", "Market Hall 3, Hamburg", "freezer", "csv", 2),
-    Machine("pump-cellar", "pump", "PU-0077", "Spa Hotel, Graz", "pump", "json", 3),
-    Machine("pump-roof", "pump", "PU-0078", "Spa Hotel, Graz", "pump", "json", 4),
-    Machine("meter-main", "meter", "EM-5512", "Bakery Lund, Malmö", "meter", "modbus", 5),
+    Machine("freezer-aisle-1", "freezer", "FZ-20417", "Market Hall 3, Hamburg", "csv", FREEZER, 1),
+    Machine("freezer-aisle-2", "freezer", "FZ-20418", "Market Hall 3, Hamburg", "csv", FREEZER, 2),
+    Machine("pump-cellar", "pump", "PU-0077", "Spa Hotel, Graz", "json", PUMP, 3),
+    Machine("pump-roof", "pump", "PU-0078", "Spa Hotel, Graz", "json", PUMP, 4),
+    Machine("meter-main", "meter", "EM-5512", "Bakery Lund, Malmo", "modbus", METER, 5),
 )

@@ -33,7 +33,7 @@ class Stage:
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fieldline-"))
-        self._environment = {**os.environ, **(environment or {}), "HOME": str(self.folder)}
+        self.environment = {**os.environ, **(environment or {}), "HOME": str(self.folder)}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -52,7 +52,7 @@ class Stage:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env=self.environment,
                 start_new_session=True,
             )
 
@@ -63,7 +63,7 @@ class Stage:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env=self._environment,
+            env=self.environment,
             timeout=most_s,
             check=False,
         )

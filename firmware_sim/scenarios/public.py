@@ -1,0 +1,54 @@
+"""The fleet as anybody sees it: its public HTTP API."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Self
+
+import httpx
+
+ANSWER_S = 10.0
+
+
+class Fleet:
+    """A client of the public API; `None` stands for an answer that did not come."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._client = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=ANSWER_S, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def healthy(self) -> bool:
+        """Tell whether the server answers."""
+        return self.get("/healthz") is not None
+
+    def get(self, path: str, **query: str | int) -> Any | None:  # noqa: ANN401 - JSON
+        """Return the JSON at a path; None if the server does not answer, or not with that."""
+        try:
+            answer = self._client.get(path, params=query)
+        except httpx.HTTPError:
+            return None
+        return answer.json() if answer.is_success else None
+
+    def items(self, path: str, **query: str | int) -> list[dict[str, Any]]:
+        """Return the first page of a list; empty if there is no answer."""
+        answer = self.get(path, **query)
+        return list(answer["items"]) if answer else []
+
+    def readings(self, device: str, series: str) -> Iterator[tuple[int, object]]:
+        """Stream all readings of a series, `(t_us, value)` in order of event time."""
+        with self._client.stream(
+            "GET",
+            f"/api/v1/devices/{device}/readings",
+            params={"series": series},
+            headers={"Accept": "application/x-ndjson"},
+        ) as answer:
+            answer.raise_for_status()
+            for line in answer.iter_lines():
+                row = json.loads(line)
+                yield row["t_us"], row["v"]
