@@ -59,7 +59,7 @@ def test_no_broad_except_stands_but_in_a_supervisor_or_at_the_edge():
         if re.search(r"^\s*except( (Base)?Exception\b.*)?:", path.read_text(), re.MULTILINE)
     }
 
-    assert broad <= {"fleet/jobs/runner.py"}
+    assert broad <= {"fleet/jobs/runner.py", "fleet/gateway/turns.py"}
 
 
 def test_no_file_names_a_machine_or_a_registry():

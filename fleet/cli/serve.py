@@ -1,0 +1,76 @@
+"""`fleet serve`: the server, whole. The one command that is the server and does not speak to it."""
+
+from pathlib import Path
+
+import click
+
+from fleet.cli.shell import Command
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "fleet serve",
+        "fleet serve --data /var/lib/fieldline-server --name fleet.example.com",
+        "fleet serve --database postgresql+psycopg://fieldline@db/fieldline",
+    ),
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("fieldline-data"),
+    show_default=True,
+    envvar="FIELDLINE_DATA",
+    show_envvar=True,
+    help="Everything that the server keeps.",
+)
+@click.option("--api-port", default=8080, show_default=True, envvar="FLEET_API_PORT", help="API and console.")
+@click.option(
+    "--gateway-port", default=8443, show_default=True, envvar="FLEET_GATEWAY_PORT", help="Devices, HTTPS: enrol, sync."
+)
+@click.option("--link-port", default=8883, show_default=True, envvar="FLEET_LINK_PORT", help="Devices, MQTT.")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="HOST",
+    envvar="FLEET_NAME",
+    help="Name or address by which devices call this server; the first stands in claims. May be given again.",
+)
+@click.option("--database", default="", metavar="URL", envvar="FLEET_DATABASE", help="Instead of SQLite in the data.")
+@click.option(
+    "--sync-every",
+    "sync_every_s",
+    type=float,
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    envvar="FLEET_SYNC_EVERY",
+    help="How often devices are told to call.",
+)
+@click.option(
+    "--api-host", default="", metavar="HOST", envvar="FLEET_API_HOST", help="Where API and console listen, if not here."
+)
+@click.option(
+    "--api-cert",
+    "api_certificate",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="FLEET_API_CERT",
+    help="Certificate (PEM) with which API and console are HTTPS, on every address.",
+)
+@click.option(
+    "--api-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="FLEET_API_KEY",
+    help="Its key (PEM).",
+)
+def serve(**chosen: object) -> None:
+    """Run the fleet server.
+
+    Makes its data directory, certificate authority and first token by itself. Its first line on stdout says that it
+    is ready, and where; logs go to stderr. Ctrl-C or SIGTERM ends it in order.
+    """
+    from fleet.app import run  # noqa: PLC0415 - the server is imported only to be run
+    from fleet.settings import Settings  # noqa: PLC0415 - the same
+
+    run(Settings(**chosen))  # type: ignore[arg-type]  # click has made each of its option's type

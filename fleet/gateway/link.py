@@ -1,0 +1,298 @@
+"""The fleet's side of the link: nats-py on the broker's loopback port.
+
+    broker asks     $SYS.REQ.USER.AUTH        → admit.py: a grant or a refusal
+    device says     fleet.<device>.up.batch   → Ingest.take → fleet.<device>.down.ack
+                    fleet.<device>.up.birth, will → presence
+                    fleet.<device>.up.live    → whoever watches that device, and only then heard at all
+    fleet says      fleet.<device>.down.config, wake, watch
+
+Callout and ingest are in queue groups, so that several nodes share them. Where the database is busy no ack is sent: the
+device sends again, or takes the gateway, which says when to come. A session lives as long as one start of the broker;
+`run` opens the next.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from agent.wire.codec import NAME, decode, encode
+from agent.wire.errors import WireError
+from agent.wire.limits import MAX_SERIES, MAX_UNIT_CHARS, MAX_VALUE_CHARS
+from agent.wire.messages import Birth, ConfigDocument, Live, Watch, Will
+from agent.wire.topics import Down, Up, down, subject, up
+from fleet.errors import Busy, Refused
+from fleet.gateway import callout
+from fleet.gateway.admit import admit
+from fleet.gateway.broker import ACCOUNT, Access, Broker
+from fleet.gateway.ingest import Ingest
+from fleet.gateway.turns import Turns
+from fleet.store.database import Database
+
+ROAD = "link"
+QUEUE = "fleet"  # queue group of all nodes
+CONNECT_S = 5  # to the broker, which is on this machine
+AGAIN_S = 0.2  # before a session is opened anew
+CONNZ_S = 0.5  # that servers have to tell their connections
+CUT_ROUNDS = 3  # a connection that was just being let in shows up a moment later …
+CUT_AGAIN_S = 1.0  # … so a cut is made again
+MAX_LIVE_BYTES = 256 * 1024
+MAX_LIVE_WAITING = 64  # messages that a slow watcher may lag behind; the oldest give way
+MAX_SMALL_BYTES = 4096  # of a birth or a will
+MAX_ADMITTING = 256  # callouts at once; beyond it the broker's own limits make devices wait
+
+log = structlog.get_logger(part="link")
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One device that somebody looks at."""
+
+    queues: set["asyncio.Queue[Live]"] = field(default_factory=set)
+    subscription: Subscription | None = None
+
+
+class Link:
+    """Implements `fleet.core.ports.DeviceLink`."""
+
+    def __init__(self, db: Database, ingest: Ingest, broker: Broker) -> None:
+        self._db = db
+        self._ingest = ingest
+        self._broker = broker
+        self._client: Client | None = None
+        self._system: Client | None = None
+        self._watched: dict[str, _Watched] = {}
+        self._up = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve one start of the broker after the other until cancelled."""
+        while True:
+            access = await self._broker.access()
+            try:
+                await self._session(access)
+            except (NatsError, OSError) as error:
+                log.warning("no session with the broker", why=str(error) or type(error).__name__)
+            await asyncio.sleep(AGAIN_S)
+
+    async def ready(self) -> None:
+        """Wait until devices are served."""
+        await self._up.wait()
+
+    # DeviceLink: what the API and the jobs ask.
+
+    async def wake(self, device_id: str) -> None:
+        """Ask the device to call now."""
+        await self._say(device_id, Down.WAKE, b"")
+
+    async def push_config(self, device_id: str, document: ConfigDocument) -> None:
+        """Hand the device its desired config."""
+        await self._say(device_id, Down.CONFIG, encode(document))
+
+    async def watch(self, device_id: str, seconds: int) -> None:
+        """Ask the device for readings as they come, for a while."""
+        await self._say(device_id, Down.WATCH, encode(Watch(seconds)))
+
+    async def cut(self, device_id: str) -> None:
+        """End the device's connections, on whichever broker of the cluster they are.
+
+        What was being let in at the moment of the call is found by the rounds that follow.
+        """
+        for left in reversed(range(CUT_ROUNDS)):
+            for server_id, connection_id in await self._connections(device_id):
+                await self._ask_system(f"$SYS.REQ.SERVER.{server_id}.KICK", {"cid": connection_id})
+                log.info("cut a connection", device=device_id)
+            if left:
+                await asyncio.sleep(CUT_AGAIN_S)
+
+    @asynccontextmanager
+    async def live(self, device_id: str) -> AsyncIterator[AsyncIterator[Live]]:
+        """Hear what a watched device sends. A listener that is slow misses the oldest."""
+        queue: asyncio.Queue[Live] = asyncio.Queue(MAX_LIVE_WAITING)
+        watched = self._watched.setdefault(device_id, _Watched())
+        watched.queues.add(queue)
+        try:
+            await self._listen(device_id)
+            yield _each(queue)
+        finally:
+            watched.queues.discard(queue)
+            if not watched.queues and self._watched.get(device_id) is watched:
+                del self._watched[device_id]
+                await _unsubscribe(watched.subscription)
+
+    # One session.
+
+    async def _session(self, access: Access) -> None:
+        closed = asyncio.Event()
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(_connected(access, Access.USER, closed))
+            self._system = await stack.enter_async_context(_connected(access, Access.SYSTEM_USER, closed))
+            admitting = asyncio.Semaphore(MAX_ADMITTING)
+            async with asyncio.TaskGroup() as group:
+
+                async def on_callout(msg: Msg) -> None:
+                    await admitting.acquire()
+                    group.create_task(self._admit(access, msg)).add_done_callback(lambda _: admitting.release())
+
+                turns = Turns(group, self._handle)
+                await client.subscribe(callout.SUBJECT, queue=QUEUE, cb=on_callout)
+                for leaf in (Up.BATCH, Up.BIRTH, Up.WILL):
+                    await client.subscribe(subject(up("+", leaf)), queue=QUEUE, cb=turns.offer)
+                self._client = client
+                try:
+                    for device_id in list(self._watched):
+                        await self._listen(device_id, anew=True)
+                    await client.flush(timeout=CONNECT_S)
+                    self._up.set()
+                    await closed.wait()
+                finally:
+                    self._up.clear()
+                    self._client = self._system = None
+
+    async def _admit(self, access: Access, msg: Msg) -> None:
+        answer = await admit(self._db, access.issuer, msg.data)
+        if answer is not None:
+            await self._publish(msg.reply, answer)
+
+    async def _handle(self, device_id: str, msg: Msg) -> None:
+        """Take one message of a device."""
+        leaf = msg.subject.rpartition(".")[2]
+        try:
+            if leaf == Up.BATCH:
+                ack = await self._ingest.take(device_id, msg.data, ROAD)
+                await self._say(device_id, Down.ACK, encode(ack))
+            elif leaf == Up.BIRTH:
+                await self._ingest.birth(device_id, decode(Birth, _small(msg.data)))
+            else:
+                await self._ingest.will(device_id, decode(Will, _small(msg.data)))
+        except WireError as error:
+            log.warning("a device said what cannot be read", device=device_id, leaf=leaf, why=str(error))
+        except Busy as error:
+            log.warning("left a device without an answer", device=device_id, leaf=leaf, why=error.message)
+        except Refused as error:
+            log.warning("a device spoke that may not", device=device_id, leaf=leaf, why=error.message)
+
+    async def _say(self, device_id: str, leaf: Down, payload: bytes) -> None:
+        """Publish to a device; where there is no broker nothing is lost, since the next ack says the same."""
+        await self._publish(subject(down(device_id, leaf)), payload)
+
+    async def _publish(self, to: str, payload: bytes) -> None:
+        if self._client is None:
+            return
+        try:
+            await self._client.publish(to, payload)
+        except (NatsError, OSError) as error:
+            log.info("could not publish", to=to, why=str(error) or type(error).__name__)
+
+    async def _listen(self, device_id: str, *, anew: bool = False) -> None:
+        """Subscribe to what a watched device sends, once however many watch."""
+        watched = self._watched[device_id]
+        if self._client is None or (watched.subscription is not None and not anew):
+            return
+
+        async def on_live(msg: Msg) -> None:
+            live = read_live(msg.data)
+            if live is None:
+                return
+            for queue in watched.queues:
+                if queue.full():
+                    queue.get_nowait()
+                queue.put_nowait(live)
+
+        watched.subscription = await self._client.subscribe(subject(up(device_id, Up.LIVE)), cb=on_live)
+
+    async def _connections(self, device_id: str) -> list[tuple[str, int]]:
+        """Return server and connection id of each connection that the device has, over all servers."""
+        system = self._system
+        if system is None:
+            return []
+        inbox = system.new_inbox()
+        found: list[tuple[str, int]] = []
+
+        async def on_answer(msg: Msg) -> None:
+            told = json.loads(msg.data)
+            found.extend(
+                (told["server"]["id"], connection["cid"])
+                for connection in told.get("data", {}).get("connections", ())
+                if connection.get("authorized_user") == device_id and connection.get("type") == "mqtt"
+            )
+
+        subscription = await system.subscribe(inbox, cb=on_answer)
+        wanted = {"acc": ACCOUNT, "user": device_id, "auth": True}
+        await system.publish("$SYS.REQ.SERVER.PING.CONNZ", json.dumps(wanted).encode(), reply=inbox)
+        await asyncio.sleep(CONNZ_S)
+        await _unsubscribe(subscription)
+        return found
+
+    async def _ask_system(self, to: str, what: dict[str, int]) -> None:
+        if self._system is not None:
+            await self._system.publish(to, json.dumps(what).encode())
+
+
+def read_live(data: bytes) -> Live | None:
+    """Read a live message; None where it is not one within the contract's limits. It is for eyes only."""
+    if len(data) > MAX_LIVE_BYTES:
+        return None
+    try:
+        live = decode(Live, data)
+    except WireError:
+        return None
+    fine = len(live.readings) <= MAX_SERIES and all(
+        NAME.fullmatch(new.name)
+        and len(new.unit) <= MAX_UNIT_CHARS
+        and (not isinstance(new.v, str) or len(new.v) <= MAX_VALUE_CHARS)
+        for new in live.readings
+    )
+    return live if fine else None
+
+
+def _small(data: bytes) -> bytes:
+    if len(data) > MAX_SMALL_BYTES:
+        raise WireError("$", f"{len(data)} bytes, more than {MAX_SMALL_BYTES}")
+    return data
+
+
+async def _each(queue: "asyncio.Queue[Live]") -> AsyncIterator[Live]:
+    while True:
+        yield await queue.get()
+
+
+async def _unsubscribe(subscription: Subscription | None) -> None:
+    try:
+        if subscription is not None:
+            await subscription.unsubscribe()
+    except (NatsError, OSError):
+        pass  # the session is over, and the subscription with it
+
+
+@asynccontextmanager
+async def _connected(access: Access, user: str, closed: asyncio.Event) -> AsyncIterator[Client]:
+    """Hold one connection; `closed` is set when it ends. It never reconnects: a new start has a new password."""
+
+    async def on_error(error: Exception) -> None:
+        log.warning("the connection to the broker reports", why=str(error) or type(error).__name__)
+
+    async def on_closed() -> None:
+        closed.set()
+
+    client = await nats.connect(
+        access.url,
+        user=user,
+        password=access.password,
+        name=f"fieldline {user}",
+        allow_reconnect=False,
+        connect_timeout=CONNECT_S,
+        error_cb=on_error,
+        closed_cb=on_closed,
+    )
+    try:
+        yield client
+    finally:
+        await client.close()

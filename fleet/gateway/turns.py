@@ -1,0 +1,61 @@
+"""Work in turns: what one device says is handled in its order, devices beside each other, and all of it bounded.
+
+A task exists only for devices that have something waiting; with 100,000 idle ones there is none.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+from nats.aio.msg import Msg
+
+from agent.wire.topics import device_of
+
+MAX_PENDING_OF_ONE = 8  # messages of one device: two batches in flight, birth, will, and room for a reconnect
+MAX_PENDING = 2048  # messages of all
+MAX_PENDING_BYTES = 64 * 1024 * 1024  # of their payloads
+
+log = structlog.get_logger(part="link")
+
+
+class Turns:
+    """Hands messages to `handle`, one at a time for each device. It lives in the task group that it is given."""
+
+    def __init__(self, group: asyncio.TaskGroup, handle: Callable[[str, Msg], Awaitable[None]]) -> None:
+        self._group = group
+        self._handle = handle
+        self._waiting: dict[str, deque[Msg]] = {}
+        self._pending = 0
+        self._pending_bytes = 0
+
+    async def offer(self, msg: Msg) -> None:
+        """Take a message in, or drop it where too much waits: without an ack it comes again."""
+        device_id = device_of(msg.subject)
+        queue = self._waiting.get(device_id)
+        full = self._pending >= MAX_PENDING or self._pending_bytes + len(msg.data) > MAX_PENDING_BYTES
+        if not device_id or full or (queue is not None and len(queue) >= MAX_PENDING_OF_ONE):
+            log.warning("dropped what a device said: too much waits", device=device_id, waiting=self._pending)
+            return
+        self._pending += 1
+        self._pending_bytes += len(msg.data)
+        if queue is not None:
+            queue.append(msg)
+            return
+        self._waiting[device_id] = deque([msg])
+        self._group.create_task(self._drain(device_id), name=f"link {device_id}")
+
+    async def _drain(self, device_id: str) -> None:
+        queue = self._waiting[device_id]
+        try:
+            while queue:
+                msg = queue.popleft()
+                try:
+                    await self._handle(device_id, msg)
+                except Exception:  # the edge: one message that nobody foresaw must not end the link of all
+                    log.exception("failed on what a device said", device=device_id, subject=msg.subject)
+                finally:
+                    self._pending -= 1
+                    self._pending_bytes -= len(msg.data)
+        finally:
+            del self._waiting[device_id]

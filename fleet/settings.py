@@ -1,0 +1,108 @@
+"""What the operator may choose, parsed once. Secrets are never arguments: they are files in the data directory.
+
+The data directory:
+    fieldline.db   the database, if no other is named
+    ca/            the fleet's root and the server's certificate: back this up
+    admin.token    the first token (0600)
+    nats/          the broker's, made anew at each start
+    backups/       copies of the database from before each upgrade
+    lock           held by the one server that runs here
+"""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.wire.limits import MAX_NEXT_S
+from fleet.errors import Misconfigured
+
+DEFAULT_DATA = Path("fieldline-data")
+LOCAL_NAMES = ("127.0.0.1", "localhost")
+MIN_SYNC_EVERY_S = 0.1
+MAX_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One server's settings; a port of 0 is any free one."""
+
+    data: Path = DEFAULT_DATA
+    api_host: str = ""  # "": the loopback, or every address where a certificate is given
+    api_port: int = 8080
+    gateway_port: int = 8443
+    link_port: int = 8883
+    names: tuple[str, ...] = ()  # by which devices call this server; the first stands in claims
+    database: str = ""  # "": SQLite in the data directory
+    sync_every_s: float = 5.0  # devices are told to call so often
+    api_certificate: Path | None = None  # PEM, with the chain: the API and console are HTTPS then
+    api_key: Path | None = None  # PEM
+
+    def __post_init__(self) -> None:
+        for what, port in (("api", self.api_port), ("gateway", self.gateway_port), ("link", self.link_port)):
+            if not 0 <= port <= MAX_PORT:
+                raise Misconfigured(f"{port} is not a port", hint=f"Choose --{what}-port from 1 to {MAX_PORT}.")
+        chosen = [port for port in (self.api_port, self.gateway_port, self.link_port) if port]
+        if len(set(chosen)) != len(chosen):
+            raise Misconfigured("API, gateway and link need a port each", hint="Choose three different ports.")
+        if not MIN_SYNC_EVERY_S <= self.sync_every_s <= MAX_NEXT_S:
+            raise Misconfigured(
+                f"devices cannot call every {self.sync_every_s:g} s",
+                hint=f"Choose --sync-every from {MIN_SYNC_EVERY_S} to {MAX_NEXT_S}.",
+            )
+        if (self.api_certificate is None) != (self.api_key is None):
+            raise Misconfigured("HTTPS needs a certificate and its key", hint="Give both --api-cert and --api-key.")
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL."""
+        return self.database or f"sqlite:///{self.data.absolute() / 'fieldline.db'}"
+
+    @property
+    def ca(self) -> Path:
+        """Folder of the fleet's root and the server's certificate."""
+        return self.data / "ca"
+
+    @property
+    def nats(self) -> Path:
+        """Folder of the broker."""
+        return self.data / "nats"
+
+    @property
+    def admin_token(self) -> Path:
+        """File of the first token."""
+        return self.data / "admin.token"
+
+    @property
+    def lock(self) -> Path:
+        """File that the one server of this data directory holds locked."""
+        return self.data / "lock"
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """Every name that the server's certificate shall carry; the first is the one that claims give out."""
+        return tuple(dict.fromkeys((*self.names, *LOCAL_NAMES, "::1", socket.gethostname())))
+
+    @property
+    def console_url(self) -> str:
+        """Where a person on this machine finds the console."""
+        scheme = "https" if self.api_certificate else "http"
+        host = self.api_host if self.api_host and not _is_any(self.api_host) else LOCAL_NAMES[0]
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.api_port}"
+
+    @property
+    def api_is_local(self) -> bool:
+        """Whether only this machine reaches the API."""
+        if not self.api_host:
+            return self.api_certificate is None
+        try:
+            return ipaddress.ip_address(self.api_host).is_loopback
+        except ValueError:
+            return self.api_host == "localhost"
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -1,0 +1,202 @@
+"""Claims: the right to join the fleet once, as one device.
+
+Only the SHA-256 of a claim's 16 random bytes is kept. That it is used once is what the UPDATE's row count says, not
+what was read before: of two devices that show the same claim at the same moment one gets nothing.
+
+An answer may be lost on its way, so for `AGAIN_US` after its use a claim is good for the same public key once more.
+An id that is enrolled already can be claimed again only after it was revoked: a claim never takes a machine's place
+by a slip of the keyboard.
+"""
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from agent.wire.claim import SECRET_BYTES
+from agent.wire.limits import MAX_DEVICE_CHARS
+from agent.wire.topics import DEVICE_ID
+from fleet.core.actor import Actor
+from fleet.core.event import Event
+from fleet.errors import Invalid, Refused
+from fleet.store import event
+from fleet.store.device import add_product
+from fleet.store.schema import claim, device
+
+AGAIN_US = 10 * 60 * 1_000_000  # how long the key that used a claim may ask for a lost answer
+MIN_EXPIRES_S = 60
+MAX_EXPIRES_S = 366 * 86_400
+SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # base32: no 0, 1, 8, 9 to be mistaken for letters
+SUFFIX_CHARS = 6
+MAX_SERIAL_CHARS = 128
+MAX_SITE_CHARS = 256
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class ClaimUnknown(Refused):
+    """No claim has this secret."""
+
+
+class ClaimUsed(Refused):
+    """The claim was used already, by another key or too long ago."""
+
+
+class ClaimExpired(Refused):
+    """The claim's time is over."""
+
+
+class DeviceExists(Refused):
+    """The id belongs to a device that is enrolled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim, without its secret."""
+
+    id: int
+    product: str
+    device_id: str  # the id that the device will have
+    serial: str
+    site: str
+    expires_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A claim as it was used; `again` if its device asked for a lost answer."""
+
+    claim: Claim
+    again: bool
+
+
+def create(  # noqa: PLR0913 - one keyword a fact
+    conn: Connection,
+    product_id: str,
+    *,
+    device_id: str | None,
+    serial: str,
+    site: str,
+    expires_s: int,
+    now_us: int,
+    by: Actor,
+) -> tuple[bytes, Claim]:
+    """Make a claim; returns its secret, kept nowhere, and the claim. Appends `claim.created`.
+
+    Without `device_id` the device is named `<product>-<6 characters>`. Raises Invalid, and DeviceExists.
+    """
+    _check(product_id, device_id, serial, site, expires_s)
+    name = device_id or _free_name(conn, product_id)
+    _refuse_enrolled(conn, name)
+    add_product(conn, product_id, now_us=now_us)
+    secret = secrets.token_bytes(SECRET_BYTES)
+    expires_us = now_us + expires_s * 1_000_000
+    claim_id = conn.execute(
+        insert(claim)
+        .values(
+            secret_hash=_hash(secret),
+            product_id=product_id,
+            device_id=name,
+            serial=serial,
+            site=site,
+            created_us=now_us,
+            expires_us=expires_us,
+        )
+        .returning(claim.c.id)
+    ).scalar_one()
+    made = Claim(claim_id, product_id, name, serial, site, expires_us)
+    text = f"A claim was made for {name}, a {product_id}."
+    data = {"device": name, "product": product_id, "expires_us": expires_us}
+    event.append(
+        conn,
+        Event(now_us, now_us, "claim.created", "claim", str(claim_id), by.id, by.origin, text, data=data),
+    )
+    return secret, made
+
+
+def use(conn: Connection, secret: bytes, *, key_hash: str, now_us: int) -> Use:
+    """Use a claim for the public key with this SHA-256 (hex).
+
+    Raises ClaimUnknown, ClaimUsed, ClaimExpired, DeviceExists.
+    """
+    row = conn.execute(select(claim).where(claim.c.secret_hash == _hash(secret))).one_or_none()
+    if row is None:
+        raise ClaimUnknown(
+            "this fleet has given out no such claim",
+            hint="Check that the claim was copied whole and is for this server, or create a new one.",
+        )
+    found = Claim(row.id, row.product_id, row.device_id, row.serial, row.site, row.expires_us)
+    if row.used_us is not None:
+        return _again(found, row.used_us, row.key_hash, key_hash, now_us)
+    if now_us >= row.expires_us:
+        raise ClaimExpired(f"the claim for {found.device_id} has expired", hint=_renew_hint(found))
+    _refuse_enrolled(conn, found.device_id)
+    taken = conn.execute(
+        update(claim).where(claim.c.id == row.id, claim.c.used_us.is_(None)).values(used_us=now_us, key_hash=key_hash)
+    )
+    if taken.rowcount != 1:
+        raise _used(found)
+    return Use(found, again=False)
+
+
+def _again(found: Claim, used_us: int, used_by: str | None, key_hash: str, now_us: int) -> Use:
+    if used_by != key_hash or now_us >= used_us + AGAIN_US:
+        raise _used(found)
+    return Use(found, again=True)
+
+
+def _used(found: Claim) -> ClaimUsed:
+    return ClaimUsed(f"the claim for {found.device_id} was used already", hint=_renew_hint(found))
+
+
+def _renew_hint(found: Claim) -> str:
+    return f"Create a new one: fleet claim create --product {found.product}"
+
+
+def _refuse_enrolled(conn: Connection, device_id: str) -> None:
+    row = conn.execute(select(device.c.enrolled_us, device.c.revoked_us).where(device.c.id == device_id)).one_or_none()
+    if row is not None and row.enrolled_us is not None and row.revoked_us is None:
+        raise DeviceExists(
+            f"{device_id} is enrolled already",
+            hint=f"To enrol that machine anew, first run: fleet device revoke {device_id}",
+        )
+
+
+def _free_name(conn: Connection, product_id: str) -> str:
+    while True:
+        suffix = "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(SUFFIX_CHARS))
+        name = f"{product_id}-{suffix}"
+        taken = (
+            select(device.c.id)
+            .where(device.c.id == name)
+            .union_all(select(claim.c.id).where(claim.c.device_id == name))
+        )
+        if conn.execute(taken).first() is None:
+            return name
+
+
+def _check(product_id: str, device_id: str | None, serial: str, site: str, expires_s: int) -> None:
+    longest = MAX_DEVICE_CHARS - SUFFIX_CHARS - 1
+    if not DEVICE_ID.fullmatch(product_id) or len(product_id) > longest:
+        raise Invalid(
+            f"{product_id!r} is not a product's name",
+            hint=f"Use lower-case letters, digits and '-', at most {longest}: freezer, cold-room-2.",
+        )
+    if device_id is not None and not DEVICE_ID.fullmatch(device_id):
+        raise Invalid(
+            f"{device_id!r} is not a device's id",
+            hint=f"Use lower-case letters, digits and '-', at most {MAX_DEVICE_CHARS}: freezer-7k3m2q.",
+        )
+    for what, text, most in (("serial", serial, MAX_SERIAL_CHARS), ("site", site, MAX_SITE_CHARS)):
+        if len(text) > most or _CONTROL.search(text):
+            raise Invalid(f"the {what} is longer than {most} characters or holds a control character")
+    if not MIN_EXPIRES_S <= expires_s <= MAX_EXPIRES_S:
+        raise Invalid(
+            f"a claim cannot expire in {expires_s} s", hint=f"Give {MIN_EXPIRES_S} to {MAX_EXPIRES_S} seconds."
+        )
+
+
+def _hash(secret: bytes) -> str:
+    return hashlib.sha256(secret).hexdigest()
