@@ -1,0 +1,420 @@
+"""Modbus RTU master (Modbus over Serial Line V1.02, Application Protocol V1.1b3), sans IO.
+
+One request is on the bus at a time. The slaves' registers are grouped into block reads: neighbours of one function code
+within `max_gap` registers share a request. Each block's values are one Emit, dated by the first byte of the answer.
+
+    idle ── a slave is due ──▶ asked ── answer ──────▶ quiet (3.5 characters) ──▶ next block, or idle
+                                 └───── timeout ─────▶ asked again, `retries` times; then the slave backs off
+
+A slave that does not answer is asked after `every_s`, twice that, four times … up to `MAX_BACKOFF_S`, so that a dead
+one does not slow the living; one that answers with an exception is alive. Bytes that are no answer to what was asked
+(noise, an adapter's echo, a late answer of another slave) are searched for the answer until the time is over.
+
+pymodbus encodes the requests, checks the CRC and decodes the answers; it is imported with this module alone, when a
+config asks for it (1 MB).
+"""
+
+import struct
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pymodbus.exceptions import ModbusException
+from pymodbus.framer import FramerRTU
+from pymodbus.pdu import DecodePDU, ModbusPDU
+from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
+from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
+
+from agent.core.quantity import MAX_QUANTITY_CHARS, Quantity, check_names, read_scale, read_unit
+from agent.ports import Action, Emit, Fault, PortSettings, Write
+from agent.wire.document import Table
+from agent.wire.messages import Value
+
+MAX_REGISTERS = 125  # in one answer (V1.1b3, 6.3)
+MAX_BITS = 2000  # in one answer (V1.1b3, 6.1)
+MAX_ADDRESS = 0xFFFF
+MAX_SLAVE = 247
+MAX_SLAVES = 64  # of one source
+MAX_ANSWER_BYTES = 256
+MAX_BACKOFF_S = 60.0
+QUIET_CHARS = 3.5  # between frames (Serial Line V1.02, 2.5.1.1)
+LEAST_QUIET_S = 0.00175
+EXCEPTION_BYTES = 5  # slave, function, code, CRC
+FRAME_BYTES = 5  # slave, function, count, CRC around the data of an answer
+
+EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "server device failure",
+    5: "acknowledge",
+    6: "server device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target device failed to respond",
+}
+
+_REQUESTS: dict[int, type[ModbusPDU]] = {
+    1: ReadCoilsRequest,
+    2: ReadDiscreteInputsRequest,
+    3: ReadHoldingRegistersRequest,
+    4: ReadInputRegistersRequest,
+}
+BIT_FUNCTIONS = (1, 2)
+
+
+class Kind(StrEnum):
+    """What stands in a register."""
+
+    BOOL = "bool"  # a coil, a discrete input, or one bit of a register
+    U16 = "u16"
+    I16 = "i16"
+    U32 = "u32"
+    I32 = "i32"
+    U64 = "u64"
+    I64 = "i64"
+    F32 = "f32"
+    F64 = "f64"
+
+
+class Order(StrEnum):
+    """Which end comes first."""
+
+    BIG = "big"
+    LITTLE = "little"
+
+
+_LAYOUT = {
+    Kind.BOOL: ">H",
+    Kind.U16: ">H",
+    Kind.I16: ">h",
+    Kind.U32: ">I",
+    Kind.I32: ">i",
+    Kind.U64: ">Q",
+    Kind.I64: ">q",
+    Kind.F32: ">f",
+    Kind.F64: ">d",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One value of a slave. `address` counts from 0, as on the wire."""
+
+    quantity: Quantity
+    address: int
+    kind: Kind
+    function: int
+    byte_order: Order
+    word_order: Order
+    bit: int  # of a bool in a register: 0 is the lowest
+
+    @property
+    def width(self) -> int:
+        """Return how many registers, or bits, it takes."""
+        return 1 if self.function in BIT_FUNCTIONS else struct.calcsize(_LAYOUT[self.kind]) // 2
+
+    @property
+    def end(self) -> int:
+        """Return the address behind it."""
+        return self.address + self.width
+
+    def decode(self, items: Sequence[int]) -> Value:
+        """Return the value of its registers, or of its bit; None where it is no number."""
+        if self.function in BIT_FUNCTIONS:
+            return int(items[0])
+        words = [struct.pack(">H" if self.byte_order is Order.BIG else "<H", item) for item in items]
+        if self.word_order is Order.LITTLE:
+            words.reverse()
+        (raw,) = struct.unpack(_LAYOUT[self.kind], b"".join(words))
+        return (raw >> self.bit) & 1 if self.kind is Kind.BOOL else self.quantity.scaled(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Registers that one request reads."""
+
+    function: int
+    address: int
+    count: int
+    registers: tuple[Register, ...]
+
+    @property
+    def answer_bytes(self) -> int:
+        """Return how many bytes of data a good answer carries."""
+        return (self.count + 7) // 8 if self.function in BIT_FUNCTIONS else self.count * 2
+
+
+@dataclass(frozen=True, slots=True)
+class Slave:
+    """One device on the bus."""
+
+    address: int
+    every_s: float
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusOptions:
+    """The table `[source.modbus]`."""
+
+    slaves: tuple[Slave, ...]
+    timeout_s: float
+    retries: int
+
+
+def read(table: Table) -> ModbusOptions:
+    """Read `[source.modbus]`."""
+    every_s = _read_every(table, 1.0)
+    max_gap = table.integer("max_gap", 0, most=MAX_REGISTERS)
+    names: list[str] = []
+    tables = table.tables("slaves")
+    slaves = tuple(_read_slave(item, every_s, max_gap, names) for item in tables)
+    check_names(table, "slaves", names)
+    for i, slave in enumerate(slaves):
+        if any(other.address == slave.address for other in slaves[:i]):
+            raise table.error(f"slaves[{i}].id", f"{slave.address} is there twice; one slave holds all its registers")
+    if len(slaves) > MAX_SLAVES:
+        raise table.error("slaves", f"{len(slaves)}, more than {MAX_SLAVES}")
+    options = ModbusOptions(
+        slaves,
+        timeout_s=table.number("timeout_s", 0.5, least=0.01, most=30),
+        retries=table.integer("retries", 1, most=10),
+    )
+    table.done()
+    return options
+
+
+def _read_every(table: Table, default: float) -> float:
+    return table.number("every_s", default, least=0.01, most=86_400)
+
+
+def _read_slave(table: Table, every_s: float, max_gap: int, names: list[str]) -> Slave:
+    address = table.integer("id", least=1, most=MAX_SLAVE)
+    prefix = table.name("name") + "." if "name" in table else ""
+    every_s = _read_every(table, every_s)
+    orders = table.choice("byte_order", Order, Order.BIG), table.choice("word_order", Order, Order.BIG)
+    registers = [_read_register(item, prefix, orders) for item in table.tables("registers")]
+    check_names(table, "registers", (register.quantity.name for register in registers))
+    names += [register.quantity.name for register in registers]
+    table.done()
+    return Slave(address, every_s, group(registers, max_gap))
+
+
+def _read_register(table: Table, prefix: str, orders: tuple[Order, Order]) -> Register:
+    name = prefix + table.name("name")
+    if len(name) > MAX_QUANTITY_CHARS:
+        raise table.error("name", f"{name!r} has {len(name)} characters, more than {MAX_QUANTITY_CHARS}")
+    kind = table.choice("type", Kind, Kind.U16)
+    in_bits = kind is Kind.BOOL and "bit" not in table
+    function = table.integer("function", 1 if in_bits else 3, least=1, most=4)
+    if (function in BIT_FUNCTIONS) != in_bits:
+        what = (
+            'reads bits: type is "bool", without `bit`' if function in BIT_FUNCTIONS else "reads registers: give `bit`"
+        )
+        raise table.error("function", f"{function} {what}")
+    unit = read_unit(table) if kind is not Kind.BOOL or "unit" in table else "1"
+    scale, offset = (1.0, 0.0) if kind is Kind.BOOL else read_scale(table)
+    register = Register(
+        Quantity(name, unit, scale=scale, offset=offset),
+        table.integer("address", most=MAX_ADDRESS),
+        kind,
+        function,
+        table.choice("byte_order", Order, orders[0]),
+        table.choice("word_order", Order, orders[1]),
+        table.integer("bit", 0, most=15) if kind is Kind.BOOL else 0,
+    )
+    if register.end > MAX_ADDRESS + 1:
+        raise table.error("address", f"{register.address}: a {kind} of {register.width} registers ends beyond 65535")
+    table.done()
+    return register
+
+
+def group(registers: Sequence[Register], max_gap: int) -> tuple[Block, ...]:
+    """Group registers into block reads: neighbours of one function, at most `max_gap` unused ones between two."""
+    runs: list[list[Register]] = []
+    for register in sorted(registers, key=lambda item: (item.function, item.address)):
+        most = MAX_BITS if register.function in BIT_FUNCTIONS else MAX_REGISTERS
+        run = runs[-1] if runs else []
+        if (
+            run
+            and run[0].function == register.function
+            and register.address <= max(item.end for item in run) + max_gap
+            and register.end - run[0].address <= most
+        ):
+            run.append(register)
+        else:
+            runs.append([register])
+    return tuple(
+        Block(run[0].function, run[0].address, max(item.end for item in run) - run[0].address, tuple(run))
+        for run in runs
+    )
+
+
+def open(options: ModbusOptions, settings: PortSettings) -> "Modbus":  # noqa: A001 - the name the registry calls
+    """Start as the master."""
+    return Modbus(options, settings.byte_s())
+
+
+@dataclass(slots=True)
+class _Turn:
+    """When a slave is asked next, and how it did."""
+
+    slave: Slave
+    due_s: float = 0.0
+    failures: int = 0
+
+    def schedule(self, now_s: float, *, answered: bool) -> None:
+        """Set the next turn on the slave's grid; later each time that it does not answer."""
+        every_s = self.slave.every_s
+        self.failures = 0 if answered else self.failures + 1
+        wait_s = every_s if answered else min(every_s * 2.0 ** min(self.failures - 1, 32), max(every_s, MAX_BACKOFF_S))
+        self.due_s += wait_s
+        if self.due_s <= now_s:  # turns that were missed are not made up for
+            self.due_s += every_s * ((now_s - self.due_s) // every_s + 1)
+
+
+class Modbus:
+    """A dialogue that asks."""
+
+    def __init__(self, options: ModbusOptions, byte_s: float) -> None:
+        self._timeout_s = options.timeout_s
+        self._retries = options.retries
+        self._byte_s = byte_s
+        self._quiet_s = max(QUIET_CHARS * byte_s, LEAST_QUIET_S)
+        self._decoder = DecodePDU(is_server=False)
+        self._framer = FramerRTU(self._decoder)
+        self._turns = [_Turn(slave) for slave in options.slaves]
+        self._forget()
+
+    def _forget(self) -> None:
+        self._turn: _Turn | None = None  # whose turn it is
+        self._blocks: deque[Block] = deque()  # what is still to be asked in this turn; the first is being asked
+        self._tries = 0
+        self._asked = False
+        self._until_s = 0.0  # asked: when the wait is over; else: when the bus is quiet
+        self._heard = bytearray()
+        self._heard_s = 0.0
+
+    def opened(self, now_s: float) -> Sequence[Action]:
+        """Start anew; asks at the next tick."""
+        self._forget()
+        for turn in self._turns:
+            turn.due_s, turn.failures = now_s, 0
+        return ()
+
+    def waiting(self) -> bool:
+        """Tell whether the bus is held."""
+        return self._turn is not None
+
+    def due(self) -> float | None:
+        """Return when something is to be done, monotonic seconds."""
+        if self._turn is not None:
+            return self._until_s
+        return min(turn.due_s for turn in self._turns)
+
+    def tick(self, now_s: float) -> Sequence[Action]:
+        """Ask, ask again, or give up waiting."""
+        turn = self._turn
+        if turn is not None:
+            if now_s < self._until_s:
+                return ()
+            return self._give_up(turn, now_s) if self._asked else self._proceed(turn, now_s)
+        turn = min(self._turns, key=lambda item: item.due_s)
+        if turn.due_s > now_s:
+            return ()
+        self._turn = turn
+        self._blocks.extend(turn.slave.blocks)
+        return self._ask(turn, now_s)
+
+    def feed(self, data: bytes, now_s: float) -> Sequence[Action]:
+        """Take bytes; what comes unasked is dropped."""
+        if not self._asked or self._turn is None:
+            return ()
+        if not self._heard:
+            self._heard_s = now_s
+        self._heard += data
+        block = self._blocks[0]
+        frame = self._find_answer(self._turn.slave, block)
+        if frame is None:
+            del self._heard[: -MAX_ANSWER_BYTES - len(data)]
+            return ()
+        return self._answered(self._turn, block, frame, now_s)
+
+    def _ask(self, turn: _Turn, now_s: float) -> Sequence[Action]:
+        block = self._blocks[0]
+        request = _REQUESTS[block.function](address=block.address, count=block.count, dev_id=turn.slave.address)
+        frame = self._framer.buildFrame(request)
+        on_the_line_s = (len(frame) + block.answer_bytes + FRAME_BYTES) * self._byte_s
+        self._asked, self._until_s = True, now_s + on_the_line_s + self._timeout_s
+        self._heard.clear()
+        return (Write(frame),)
+
+    def _find_answer(self, slave: Slave, block: Block) -> bytes | None:
+        """Return the frame that answers the block, wherever it begins in what was heard."""
+        heard = bytes(self._heard)
+        for at in range(len(heard) - EXCEPTION_BYTES + 1):
+            if heard[at] != slave.address:
+                continue
+            if heard[at + 1] == block.function and heard[at + 2] == block.answer_bytes:
+                frame = heard[at : at + block.answer_bytes + FRAME_BYTES]
+                if len(frame) < block.answer_bytes + FRAME_BYTES:
+                    continue
+            elif heard[at + 1] == block.function | 0x80:
+                frame = heard[at : at + EXCEPTION_BYTES]
+            else:
+                continue
+            if FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big")):
+                return frame
+        return None
+
+    def _answered(self, turn: _Turn, block: Block, frame: bytes, now_s: float) -> Sequence[Action]:
+        self._asked, self._tries = False, 0
+        self._until_s = now_s + self._quiet_s
+        self._blocks.popleft()
+        turn.failures = 0
+        try:
+            answer = self._decoder.decode(frame[1:-2])
+        except ModbusException as error:
+            return (Fault(f"slave {turn.slave.address}: {error}"),)
+        if answer is None or answer.isError():
+            code = answer.exception_code if answer else 0
+            told = f"{EXCEPTIONS.get(code, 'an unknown exception')} ({code})"
+            return (Fault(f"slave {turn.slave.address}, {_span(block)}: {told}"),)
+        items = answer.bits if block.function in BIT_FUNCTIONS else answer.registers
+        return (Emit(tuple(_values(block, items)), self._heard_s),)
+
+    def _give_up(self, turn: _Turn, now_s: float) -> Sequence[Action]:
+        """Take a wait as over: ask again, or leave the slave for later."""
+        block = self._blocks[0]
+        heard = len(self._heard)
+        problem = f"no answer, but {heard} bytes that are none" if heard else "no answer"
+        fault = Fault(f"slave {turn.slave.address}, {_span(block)}: {problem} within {self._timeout_s:g} s")
+        self._tries += 1
+        # A slave that did not answer last time either is asked but once: it is probably not there.
+        if self._tries <= self._retries and not turn.failures:
+            return (fault, *self._ask(turn, now_s))
+        turn.schedule(now_s, answered=False)
+        self._forget()
+        return (fault,)
+
+    def _proceed(self, turn: _Turn, now_s: float) -> Sequence[Action]:
+        """Go on once the bus is quiet: the next block, or the end of the turn."""
+        if self._blocks:
+            return self._ask(turn, now_s)
+        turn.schedule(now_s, answered=True)
+        self._forget()
+        return ()
+
+
+def _values(block: Block, items: Sequence[int]) -> Iterator[tuple[str, str, Value]]:
+    for register in block.registers:
+        at = register.address - block.address
+        yield register.quantity.name, register.quantity.unit, register.decode(items[at : at + register.width])
+
+
+def _span(block: Block) -> str:
+    last = block.address + block.count - 1
+    what = "bits" if block.function in BIT_FUNCTIONS else "registers"
+    return f"{what} {block.address}…{last}" if last > block.address else f"{what[:-1]} {block.address}"
