@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.rules.engine import ANNOUNCED, NEXT
 from agent.wire import codec, limits, messages, topics
+from fleet.cli import reference as cli
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTICE = "<!-- Generated from the code by `make docs`; edit the code. -->\n"
@@ -76,6 +77,7 @@ def _prose(module: object) -> str:
 PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "wire.md": wire,
     REFERENCE / "rules.md": rules,
+    REFERENCE / "cli.md": cli.page,
 }
 
 

@@ -47,7 +47,8 @@ def set_(client: Client, product: str | None, device: str | None, file: str, *, 
         print_json(made)
         return
     target = f"--device {device}" if device else f"--product {product}"
-    say(f"Config {made.get('revision')} is set. See who has applied it: fleet config status {target}")
+    done = "is set" if made.get("new") else "was set already; nothing has changed"
+    say(f"Config {made.get('revision')} {done}. See who has applied it: fleet config status {target}")
 
 
 def _read(file: str) -> str:

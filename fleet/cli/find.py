@@ -23,5 +23,5 @@ def find(client: Client, anything: str, *, as_json: bool) -> None:
         return
     if not found:
         raise NothingThere(f"Nothing is known by {anything!r}.", "Try a part of it: find looks inside.")
-    rows = ((one.get("noun"), text(one.get("id"), "bold"), one.get("text")) for one in found)
-    table(("what", "id", "about"), rows, empty="")
+    rows = ((one.get("noun"), text(one.get("label"), "bold"), one.get("text")) for one in found)
+    table(("what", "which", "about"), rows, empty="")

@@ -6,7 +6,6 @@ is set.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -48,6 +47,7 @@ STYLES = {
 """Colour of a word: presence, severity, and the states of alarms, tickets and configs."""
 
 UNWRAPPED = 100_000  # columns where stdout is no terminal: a line of a table stays one line for grep
+MOST_WRAPPED = 1.3  # a table may be so many times wider than the terminal before its rows become cards
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -70,7 +70,7 @@ def console() -> "Console":
     """Return the console for people's output."""
     from rich.console import Console  # noqa: PLC0415 - see above
 
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNWRAPPED
+    width = None if sys.stdout.isatty() else UNWRAPPED
     return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
@@ -97,19 +97,28 @@ def say(*parts: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Print a table; `empty` says in a sentence that there is nothing, and what to do."""
+    """Print a table; `empty` says in a sentence that there is nothing, and what to do.
+
+    Where the terminal is too narrow for the columns, each row is printed as a card: its parts below each other.
+    """
     from rich.table import Table  # noqa: PLC0415 - see above
     from rich.text import Text  # noqa: PLC0415 - see above
 
     grid = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
-        grid.add_column(column, overflow="fold" if column in ("id", "device") else "ellipsis")
-    for row in rows:
-        grid.add_row(*(cell if isinstance(cell, Text) else text(cell) for cell in row))
-    if grid.row_count:
+        grid.add_column(column, overflow="fold", no_wrap=column in ("id", "device"))
+    cards = [[cell if isinstance(cell, Text) else text(cell) for cell in row] for row in rows]
+    for card in cards:
+        grid.add_row(*card)
+    wide = console().options.update(max_width=UNWRAPPED)
+    if not cards:
+        say(empty)
+    elif console().measure(grid, options=wide).maximum <= MOST_WRAPPED * console().width:
         console().print(grid)
     else:
-        say(empty)
+        for card in cards:
+            console().print(card[0])
+            facts(("  " + name, cell) for name, cell in zip(columns[1:], card[1:], strict=True))
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:

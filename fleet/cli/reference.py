@@ -79,4 +79,6 @@ def _meaning(option: click.Option) -> str:
     said = option.help or ""
     if option.show_default and option.default is not None:
         said += f" Default: {option.default}."
+    if option.envvar:
+        said += f" Or set {option.envvar}."
     return ("Required. " if option.required else "") + said.replace("|", "\\|")

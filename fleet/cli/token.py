@@ -2,11 +2,11 @@
 
 import click
 
-from fleet.cli.client import Client, pass_client
+from fleet.cli.client import Client, Item, pass_client
 from fleet.cli.options import json_option, limit_option
 from fleet.cli.output import age_of, print_array, print_json, say, table, when, word
 from fleet.cli.shell import Group
-from fleet.cli.times import US, Span
+from fleet.cli.times import US, Span, now_us
 
 
 @click.group(cls=Group)
@@ -37,6 +37,13 @@ def create(client: Client, name: str, scope: str, expires: int | None, *, as_jso
     say(f"Token {made.get('id')} for {name} ({scope}). This is the only time that it is shown.")
 
 
+def _state(one: Item) -> object:
+    ends_us = one.get("expires_us")
+    if one.get("revoked_us"):
+        return word("revoked")
+    return "expired" if ends_us and ends_us <= now_us() else "valid"
+
+
 @token.command("list", examples=("fleet token list",))
 @limit_option(what="tokens")
 @json_option("Print one JSON array.")
@@ -54,7 +61,7 @@ def list_(client: Client, limit: int | None, *, as_json: bool) -> None:
             one.get("scope"),
             age_of(one, "created"),
             when(one, "expires") or "never",
-            word("revoked") if one.get("revoked_us") else "valid",
+            _state(one),
         )
         for one in found
     )
