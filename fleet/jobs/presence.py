@@ -10,8 +10,14 @@ AT_ONCE = 1000  # devices announced in one transaction
 
 async def announce(db: Database, now_us: int) -> None:
     """Announce whatever changed by `now_us`."""
-    while due := await db.read(lambda conn: presence.due(conn, now_us=now_us, limit=AT_ONCE)):
-        await db.write(lambda conn, ids=due: presence.announce(conn, ids, now_us=now_us))  # type: ignore[misc] # bound now
+    announced = AT_ONCE
+    while announced == AT_ONCE:
+        due = await db.read(lambda conn: presence.due(conn, now_us=now_us, limit=AT_ONCE))
+        announced = await _announce(db, due, now_us) if due else 0
+
+
+async def _announce(db: Database, device_ids: list[str], now_us: int) -> int:
+    return await db.write(lambda conn: presence.announce(conn, device_ids, now_us=now_us))
 
 
 PRESENCE = Job("presence", EVERY_S, announce)

@@ -16,9 +16,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from fleet.clock import now_us
 from fleet.errors import Misconfigured
@@ -35,29 +35,42 @@ def upgrade(url: URL) -> None:
     """Run the migrations that wait; raises Misconfigured where a person has to help."""
     engine = writer_engine(url)
     try:
-        with _alone(url), engine.connect() as conn, _locked(conn):
-            current, head = revision(conn), newest()
-            if current == head:
-                return
-            path = sqlite_path(url)
-            if path is not None and current is not None:
-                back_up(path, current)
-            config = _config()
-            config.attributes["connection"] = conn
-            command.upgrade(config, "head")
-            conn.commit()
+        with _alone(url):
+            _probe(engine, url)
+            _upgrade(engine, url)
     except CommandError as error:
         raise Misconfigured(
             f"the database was made by a newer release: {error}",
             hint="Start the release that made it, or restore a backup from before the upgrade.",
         ) from error
-    except OperationalError as error:
-        raise Misconfigured(
-            f"the database {url.render_as_string()} cannot be opened: {str(error.orig).splitlines()[0]}",
-            hint="Check that it exists, that this user may write it, and that no other server runs on it.",
-        ) from error
     finally:
         engine.dispose()
+
+
+def _upgrade(engine: Engine, url: URL) -> None:
+    with engine.connect() as conn, _locked(conn):
+        current, head = revision(conn), newest()
+        if current == head:
+            return
+        path = sqlite_path(url)
+        if path is not None and current is not None:
+            back_up(path, current)
+        config = _config()
+        config.attributes["connection"] = conn
+        command.upgrade(config, "head")
+        conn.commit()
+
+
+def _probe(engine: Engine, url: URL) -> None:
+    """Raise Misconfigured where the database cannot even be opened."""
+    try:
+        with engine.connect() as conn:
+            revision(conn)
+    except DatabaseError as error:
+        raise Misconfigured(
+            f"the database {url.render_as_string()} cannot be opened: {str(error.orig).splitlines()[0]}",
+            hint="Check that it is there, that it is a database, and that this user may write it.",
+        ) from error
 
 
 def revision(conn: Connection) -> str | None:

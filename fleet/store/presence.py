@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from fleet.core.actor import FLEET
 from fleet.core.event import Event
@@ -20,7 +20,6 @@ from fleet.core.presence import (
 from fleet.store import event
 from fleet.store.schema import device
 from fleet.store.schema import presence as table
-from fleet.store.upsert import upsert
 
 KINDS = {Presence.ONLINE: "device.online", Presence.LATE: "device.late", Presence.OFFLINE: "device.offline"}
 TEXTS = {
@@ -64,8 +63,7 @@ def seen(  # noqa: PLR0913 - the facts of one call
     connection: int | None = None,
 ) -> None:
     """Note that the device was heard; None leaves a fact as it is. Announces device.online if it was not."""
-    was_online = facts is not None and facts.announced is Presence.ONLINE
-    values = {
+    values: dict[str, object] = {
         "last_seen_us": now_us,
         "next_s": next_s,
         "boot_id": boot_id,
@@ -74,14 +72,15 @@ def seen(  # noqa: PLR0913 - the facts of one call
         "link_up": True if connection is not None else None,
     }
     values = {name: value for name, value in values.items() if value is not None}
-    if was_online:
-        conn.execute(update(table).where(table.c.device_id == device_id).values(**values))
-        return
-    values |= {"state": Presence.ONLINE.value, "since_us": now_us}
+    is_new = facts is None or facts.announced is not Presence.ONLINE
+    if is_new:
+        values |= {"state": Presence.ONLINE.value, "since_us": now_us}
     if facts is None:
-        values = {"next_s": 0, "link_up": False, **values}
-    upsert(conn, table, ["device_id"], {"device_id": device_id, **values})
-    _announce(conn, device_id, Presence.ONLINE, t_us=now_us, received_us=now_us)
+        conn.execute(insert(table).values(**{"device_id": device_id, "next_s": 0, "link_up": False, **values}))
+    else:
+        conn.execute(update(table).where(table.c.device_id == device_id).values(**values))
+    if is_new:
+        _announce(conn, device_id, Presence.ONLINE, t_us=now_us, received_us=now_us)
 
 
 def birth(  # noqa: PLR0913 - the facts of one link

@@ -114,8 +114,8 @@ def gaps(conn: Connection, device_id: str, from_us: int, to_us: int) -> list[Kep
     return gap.page(conn, device_id, from_us=from_us, to_us=to_us, limit=MAX_GAPS)
 
 
-def points(  # noqa: PLR0913 - which, from, to, how many
-    conn: Connection, device_id: str, series: str, from_us: int, to_us: int, *, points: int
+def points(  # noqa: PLR0913, PLR0917 - which, from, to, how many: the order of `readings`
+    conn: Connection, device_id: str, series: str, from_us: int, to_us: int, points: int
 ) -> Points:
     """Return at most `points` entries for a chart of the numbers of a series: all readings, or buckets."""
     found = readings(conn, device_id, series, from_us, to_us)

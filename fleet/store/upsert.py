@@ -16,7 +16,8 @@ def upsert(conn: Connection, table: Table, key: Sequence[str], values: Mapping[s
 
 def insert_new(conn: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert the row unless one of its unique keys is taken; tells whether it was inserted."""
-    return conn.execute(_insert(conn, table).values(**values).on_conflict_do_nothing()).rowcount == 1
+    made = _insert(conn, table).values(**values).on_conflict_do_nothing()
+    return conn.execute(made.returning(*table.primary_key)).first() is not None
 
 
 def _insert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:

@@ -1,0 +1,293 @@
+"""The database: group commit, failures of one work among many, events after COMMIT, readers that cannot write."""
+
+import asyncio
+import shutil
+import sqlite3
+import threading
+from collections.abc import Coroutine
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from fleet.core.event import Event, Origin
+from fleet.errors import Busy, Misconfigured
+from fleet.store import database, event, migrate
+from fleet.store.database import Database
+from fleet.store.engine import parse_url
+from fleet.store.schema import metadata
+
+pytest_plugins = ("databases",)
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def noted(conn: Connection, name: str) -> int:
+    return event.append(conn, Event(1, 2, f"test.{name}", "test", name, "fleet", Origin.AUTOMATION, "x", data={"n": 1}))
+
+
+def test_works_that_wait_together_share_a_transaction_and_each_gets_its_own_result(database_url: str):
+    async def story() -> tuple[list[int], list[Event]]:
+        async with Database.open(database_url) as db:
+            ids = await asyncio.gather(*(db.write(lambda conn, n=n: noted(conn, str(n))) for n in range(300)))
+            return ids, await db.read(lambda conn: event.page(conn, after=0, limit=1000))
+
+    ids, kept = run(story())
+
+    assert [one.id for one in kept] == sorted(ids)
+    assert {one.noun_id for one in kept} == {str(n) for n in range(300)}
+
+
+def test_a_work_that_fails_takes_no_other_down_and_leaves_nothing(database_url: str):
+    def bad(conn: Connection) -> int:
+        noted(conn, "bad")
+        raise ValueError("no")
+
+    def broken(conn: Connection) -> int:
+        noted(conn, "bad")
+        conn.execute(text("SELECT * FROM nowhere"))
+        return 0
+
+    async def story() -> tuple[list[int | BaseException], list[Event]]:
+        async with Database.open(database_url) as db:
+            works = [(bad, broken, lambda conn: noted(conn, "good"))[n % 3] for n in range(30)]
+            results = await asyncio.gather(*map(db.write, works), return_exceptions=True)
+            return results, await db.read(event.page)
+
+    results, kept = run(story())
+
+    assert [type(result) is int for result in results] == [False, False, True] * 10
+    assert {one.kind for one in kept} == {"test.good"}
+    assert len(kept) == 10
+
+
+def test_subscribers_hear_of_events_that_were_committed_and_of_no_others(database_url: str):
+    def bad(conn: Connection) -> int:
+        noted(conn, "bad")
+        raise ValueError("no")
+
+    async def story() -> list[Event]:
+        async with Database.open(database_url) as db, db.subscribe() as heard:
+            works = [bad, lambda conn: noted(conn, "one"), lambda conn: noted(conn, "two")]
+            await asyncio.gather(*map(db.write, works), return_exceptions=True)
+            return [await heard.get(), await heard.get()]
+
+    heard = run(story())
+
+    assert [one.kind for one in heard] == ["test.one", "test.two"]
+    assert all(one.id > 0 for one in heard)
+
+
+def test_a_subscriber_that_lags_too_far_is_told(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database, "SUBSCRIPTION_EVENTS", 2)
+
+    async def story() -> list[str]:
+        async with Database.open(sqlite_url) as db, db.subscribe() as heard:
+            for name in ("one", "two", "three"):
+                await db.write(lambda conn, name=name: noted(conn, name))
+            kinds = [(await heard.get()).kind, (await heard.get()).kind]
+            with pytest.raises(Busy):
+                await heard.get()
+            return kinds
+
+    assert run(story()) == ["test.one", "test.two"]
+
+
+def test_a_reader_cannot_write(database_url: str):
+    async def story() -> None:
+        async with Database.open(database_url) as db:
+            await db.read(lambda conn: noted(conn, "bad"))
+
+    with pytest.raises(DBAPIError):
+        run(story())
+
+
+def test_too_many_waiting_writes_are_refused_as_busy(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database, "MAX_QUEUED_WORKS", 3)
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow(_conn: Connection) -> bool:
+        begun.set()
+        return gate.wait(30)
+
+    async def story() -> list[Any]:
+        async with Database.open(sqlite_url) as db:
+            first = asyncio.create_task(db.write(slow))
+            await asyncio.to_thread(begun.wait, 30)
+            rest = [asyncio.create_task(db.write(lambda conn: noted(conn, "x"))) for _ in range(5)]
+            await asyncio.wait(rest, return_when=asyncio.FIRST_COMPLETED)
+            gate.set()
+            return await asyncio.gather(first, *rest, return_exceptions=True)
+
+    results = run(story())
+
+    assert [type(result) for result in results[-2:]] == [Busy, Busy]
+    assert [type(result) for result in results[1:4]] == [int, int, int]
+
+
+async def streamed(db: Database) -> int:
+    return sum([len(part) async for part in db.stream(lambda conn: iter(event.page(conn)))])
+
+
+def test_a_stream_yields_everything_in_parts_and_gives_its_connection_back(database_url: str):
+    async def story() -> list[int]:
+        async with Database.open(database_url) as db:
+            await asyncio.gather(*(db.write(lambda conn: noted(conn, "x")) for _ in range(50)))
+            return [await streamed(db) for _ in range(database.MAX_STREAMS + 5)]
+
+    assert set(run(story())) == {50}
+
+
+def test_an_open_stream_keeps_its_snapshot_while_others_write(database_url: str):
+    async def story() -> tuple[list[list[Any]], int]:
+        async with Database.open(database_url) as db:
+            await asyncio.gather(*(db.write(lambda conn: noted(conn, "x")) for _ in range(3000)))
+            parts = db.stream(lambda conn: iter(conn.execute(text("SELECT id FROM event ORDER BY id"))))
+            first = await anext(parts)
+            await db.write(lambda conn: noted(conn, "later"))
+            rest = [part async for part in parts]
+            return [first, *rest], len(await db.read(lambda conn: event.page(conn, kinds=["test.later"])))
+
+    parts, later = run(story())
+
+    assert sum(len(part) for part in parts) == 3000
+    assert later == 1
+
+
+def test_the_migrations_make_the_schema_and_nothing_else(database_url: str):
+    url = parse_url(database_url)
+    migrate.upgrade(url)
+    engine = create_engine(url)
+    try:
+        with engine.connect() as conn:
+            differences = compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), metadata)
+            tables = inspect(conn)
+            partial = {
+                index["name"]: index["unique"]
+                for table in ("alarm", "ticket")
+                for index in tables.get_indexes(table)
+                if str(index["name"]).startswith("uq_")
+            }
+    finally:
+        engine.dispose()
+
+    assert differences == []
+    assert partial == {"uq_alarm_open": True, "uq_ticket_open": True}
+
+
+def test_migrating_again_changes_nothing_and_makes_no_backup(sqlite_url: str, tmp_path: Path):
+    migrate.upgrade(parse_url(sqlite_url))
+    migrate.upgrade(parse_url(sqlite_url))
+
+    assert not (tmp_path / "backups").exists()
+
+
+LATER = """
+from alembic import op
+
+revision = "later"
+down_revision = {before!r}
+branch_labels = None
+depends_on = None
+
+def upgrade() -> None:
+    op.execute("INSERT INTO product VALUES ('made-later', 1)")
+    {failure}
+"""
+
+
+def a_later_release(folder: Path, monkeypatch: pytest.MonkeyPatch, failure: str = "") -> None:
+    before = migrate.newest()
+    shutil.copytree(migrate.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "later.py").write_text(LATER.format(before=before, failure=failure))
+    monkeypatch.setattr(migrate, "MIGRATIONS", folder)
+
+
+def test_a_sqlite_file_that_is_behind_is_copied_before_it_is_migrated(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    migrate.upgrade(parse_url(sqlite_url))
+    with closing(sqlite3.connect(tmp_path / "fleet.db")) as conn:
+        conn.execute("INSERT INTO product VALUES ('freezer', 1)")
+        conn.commit()
+    a_later_release(tmp_path / "migrations", monkeypatch)
+
+    migrate.upgrade(parse_url(sqlite_url))
+
+    (copy,) = (tmp_path / "backups").iterdir()
+    assert products(copy) == {"freezer"}
+    assert products(tmp_path / "fleet.db") == {"freezer", "made-later"}
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url = parse_url(database_url)
+    migrate.upgrade(url)
+    a_later_release(tmp_path / "migrations", monkeypatch, failure="op.execute('SELECT * FROM nowhere')")
+
+    with pytest.raises(DBAPIError):
+        migrate.upgrade(url)
+
+    engine = create_engine(url)
+    with engine.connect() as conn:
+        assert conn.execute(text("SELECT count(*) FROM product")).scalar_one() == 0
+        assert migrate.revision(conn) != "later"
+    engine.dispose()
+
+
+def products(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as conn:
+        return {name for (name,) in conn.execute("SELECT id FROM product")}
+
+
+def test_a_database_of_a_newer_release_is_refused_with_a_hint(database_url: str):
+    url = parse_url(database_url)
+    migrate.upgrade(url)
+    engine = create_engine(url)
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+
+    with pytest.raises(Misconfigured, match="newer release") as caught:
+        migrate.upgrade(url)
+
+    assert caught.value.hint
+
+
+def test_two_nodes_may_start_on_one_empty_database_at_once(database_url: str):
+    async def story() -> None:
+        await asyncio.gather(*(asyncio.to_thread(migrate.upgrade, parse_url(database_url)) for _ in range(4)))
+
+    run(story())
+
+
+@pytest.mark.parametrize("url", ["", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "nonsense"])
+def test_a_database_that_the_fleet_cannot_use_is_refused(url: str):
+    with pytest.raises(Misconfigured) as caught:
+        parse_url(url)
+
+    assert caught.value.hint
+
+
+def test_a_file_that_cannot_be_opened_is_a_message_for_the_operator(tmp_path: Path):
+    (tmp_path / "fleet.db").mkdir()
+
+    with pytest.raises(Misconfigured, match="cannot be opened"):
+        migrate.upgrade(parse_url(f"sqlite:///{tmp_path / 'fleet.db'}"))
+
+
+def test_a_file_that_is_no_database_is_a_message_for_the_operator(tmp_path: Path):
+    (tmp_path / "fleet.db").write_bytes(b"not a database at all, but long enough to be looked at" * 100)
+
+    with pytest.raises(Misconfigured):
+        migrate.upgrade(parse_url(f"sqlite:///{tmp_path / 'fleet.db'}"))
