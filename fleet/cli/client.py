@@ -6,7 +6,7 @@ Objects stay as the API sent them: `--json` prints what the API says, no more an
 import functools
 import json
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -89,7 +89,7 @@ class Client:
                 if answer.is_error:
                     answer.read()
                     raise problem(answer)
-                yield from answer.iter_lines()
+                yield from split_lines(answer.iter_text())
 
     def _ask(
         self,
@@ -125,6 +125,17 @@ class Client:
             raise Unreachable(f"{url} broke off its answer", hint="What was printed is not all. Try again.") from error
         except httpx.HTTPError as error:
             raise Unreachable(f"{url} cannot be asked: {error}", hint="Check FLEET_URL and the network.") from error
+
+
+def split_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Cut text at its line feeds alone: JSON may hold what Unicode also calls the end of a line."""
+    rest = ""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split("\n")
+        for line in whole:
+            yield line.removesuffix("\r")
+    if rest:
+        yield rest
 
 
 def _unconnected(url: str, error: httpx.ConnectError) -> FleetError:

@@ -20,7 +20,7 @@ from fleet.errors import Busy
 EVENT_STREAM = "text/event-stream"
 SILENCE_S = 60.0  # the server says something at least each 15 s; silence beyond this is a dead connection
 RETRY_S = (0.5, 1, 2, 5, 10)  # waits before each new try; the last one stays
-WATCH_S = 60  # a device is asked for live readings for so long at a time
+DROPPED = "dropped"  # we were too slow for what is live: connect again
 
 
 @dataclass
@@ -58,17 +58,9 @@ def watch(client: Client, device: str | None, *, live: bool, as_json: bool) -> N
 
 def _follow(client: Client, device: str | None, *, live: bool) -> Iterator[Message]:
     place = _Place()
-    asked = 0.0
     while True:
         try:
-            if live and device and time.monotonic() - asked > WATCH_S / 2:
-                client.post("devices", device, "watch", body={"seconds": WATCH_S})
-                asked = time.monotonic()
-            for message in _connection(client, place, device, live=live):
-                yield message
-                if live and device and time.monotonic() - asked > WATCH_S / 2:
-                    client.post("devices", device, "watch", body={"seconds": WATCH_S})
-                    asked = time.monotonic()
+            yield from _connection(client, place, device, live=live)
         except (Unreachable, Busy) as error:
             if place.tries == 0:
                 click.echo(f"{error.message}; trying again until it is back (Ctrl-C ends).", err=True)
@@ -80,11 +72,14 @@ def _follow(client: Client, device: str | None, *, live: bool) -> Iterator[Messa
 def _connection(client: Client, place: _Place, device: str | None, *, live: bool) -> Iterator[Message]:
     """Yield what one connection brings; what it says of its place is kept."""
     headers = {"Last-Event-ID": place.last_id} if place.last_id else {}
-    query = {"device": device, "live": 1 if live else None}
+    query = {"device": device, "live": live or None}
     lines = client.lines("stream", accept=EVENT_STREAM, silence_s=SILENCE_S, headers=headers, **query)
     for message in messages(lines, place.last_id):
         place.last_id, place.tries = message.id, 0
-        yield message
+        if message.event == DROPPED:
+            return
+        if message.body:
+            yield message
 
 
 def _print(message: Message, *, as_json: bool) -> None:
