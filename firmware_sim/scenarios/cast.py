@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware_sim.scenarios.world import Board
+
 FREEZER = """protocol = "lines"
 [source.lines]
 format = "csv"
@@ -57,10 +59,8 @@ class Machine:
     product: str
     serial: str
     site: str
-    protocol: str  # of its board
+    board: Board
     source: str  # the rest of its `[[source]]`, and its rules
-    seed: int
-    rate_hz: float = 10.0
 
     def config(self, port: Path) -> str:
         """Return the device config that its agent starts with."""
@@ -68,9 +68,9 @@ class Machine:
 
 
 MACHINES = (
-    Machine("freezer-aisle-1", "freezer", "FZ-20417", "Market Hall 3, Hamburg", "csv", FREEZER, 1),
-    Machine("freezer-aisle-2", "freezer", "FZ-20418", "Market Hall 3, Hamburg", "csv", FREEZER, 2),
-    Machine("pump-cellar", "pump", "PU-0077", "Spa Hotel, Graz", "json", PUMP, 3),
-    Machine("pump-roof", "pump", "PU-0078", "Spa Hotel, Graz", "json", PUMP, 4),
-    Machine("meter-main", "meter", "EM-5512", "Bakery Lund, Malmo", "modbus", METER, 5),
+    Machine("freezer-aisle-1", "freezer", "FZ-20417", "Market Hall 3, Hamburg", Board("freezer", "csv", 1), FREEZER),
+    Machine("freezer-aisle-2", "freezer", "FZ-20418", "Market Hall 3, Hamburg", Board("freezer", "csv", 2), FREEZER),
+    Machine("pump-cellar", "pump", "PU-0077", "Spa Hotel, Graz", Board("pump", "json", 3), PUMP),
+    Machine("pump-roof", "pump", "PU-0078", "Spa Hotel, Graz", Board("pump", "json", 4), PUMP),
+    Machine("meter-main", "meter", "EM-5512", "Bakery Lund, Malmo", Board("meter", "modbus", 5), METER),
 )

@@ -21,6 +21,10 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
         self._client.close()
 
     def healthy(self) -> bool:
