@@ -1,7 +1,7 @@
 """What the API and the console are given by the composition root: values and ports, nothing global.
 
-Both fronts read through `fleet.store` in `db.read`, and write through `fleet.store` in `db.write`; what has to happen
-in the world after a write (push a config, cut a link) is done by jobs that hear the event.
+Both fronts read through `fleet.store` in `db.read` and write through it in `db.write`. What is to be felt on a device
+at once (a config, a revocation) is told to it by a job that hears the event, whoever wrote it.
 """
 
 from collections.abc import Callable

@@ -184,7 +184,7 @@ def standings(
 
 
 def concerned(conn: Connection, scope: Target, target: str) -> Sequence[str]:
-    """Return the enrolled devices that a newly set document is for: a product's own documents excepted."""
+    """Return the enrolled devices that a newly set document is for; those with one of their own follow no product's."""
     if scope is Target.DEVICE:
         return [target]
     own = select(config.c.id).where(config.c.scope == Target.DEVICE.value, config.c.target == device.c.id)

@@ -1,0 +1,87 @@
+"""The API as one ASGI app: routers, one module a noun, and what holds for all of them."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from fleet.api import alarm, claim, config, device, event, find, quarantine, reading, stream, ticket, token
+from fleet.api.access import known_parameters
+from fleet.api.bound import BoundBody
+from fleet.api.problem import Problem, answer_crash, answer_error, answer_http, answer_validation
+from fleet.errors import FleetError
+from fleet.services import Services
+
+BASE = "/api/v1"
+NOUNS = (device, reading, alarm, ticket, config, claim, event, stream, find, quarantine, token)
+
+ABOUT = """\
+Everything that the fleet knows and does; the console and the CLI use nothing else.
+
+**Times** are given twice: `seen_us` in microseconds since 1970 (UTC), `seen` in ISO-8601. They are taken as ISO-8601
+with a zone, as microseconds, as `now`, or as a distance back such as `-15m`.
+**Lists** are pages: `{"items": […], "next": cursor}`; ask again with `cursor` until `next` is null.
+**Errors** are problem+json (RFC 9457) with a `hint` that says what to do next.
+**Tokens** are bearer tokens of the scopes read, technician, admin, each of which includes the one before.
+"""
+
+
+class Health(BaseModel):
+    """The server answers, and so does its database."""
+
+    status: str
+    version: str
+
+
+def create_app(services: Services) -> FastAPI:
+    """Make the app of a set of services; nothing runs before it is served."""
+    app = FastAPI(
+        title="Fieldline",
+        version="1",
+        description=ABOUT,
+        openapi_url=f"{BASE}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers={
+            FleetError: answer_error,
+            RequestValidationError: answer_validation,
+            HTTPException: answer_http,
+            Exception: answer_crash,
+        },
+    )
+    app.state.services = services
+    api = APIRouter(prefix=BASE, dependencies=[Depends(known_parameters)])
+    for noun in NOUNS:
+        api.include_router(noun.router)
+    app.include_router(api)
+    app.add_api_route("/healthz", _health(services), response_model=Health, tags=["health"])
+    app.add_middleware(BoundBody)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's way to extend its document
+    return app
+
+
+def _health(services: Services) -> Any:  # noqa: ANN401 - a route's function
+    async def healthz() -> Health:
+        """Say that the server answers, and its database too; needs no token."""
+        await services.db.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar_one())
+        return Health(status="ok", version=services.version)
+
+    return healthz
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the shape of errors in it."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=app.title,
+            version=app.version,
+            openapi_version="3.1.0",
+            description=app.description,
+            routes=app.routes,
+        )
+        made["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        app.openapi_schema = made
+    return app.openapi_schema
