@@ -42,7 +42,6 @@ from fleet.gateway.issue import ClaimIssuer
 from fleet.gateway.link import Link
 from fleet.jobs.presence import PRESENCE
 from fleet.jobs.runner import run_jobs
-from fleet.jobs.tell import tell
 from fleet.services import Services
 from fleet.settings import Settings
 from fleet.store import event, token
@@ -106,7 +105,6 @@ async def _serve_on(
         works = [
             ("broker", broker.run()),
             ("link", link.run()),
-            ("tell", tell(db, link)),
             ("jobs", run_jobs(db, JOBS, holder=f"{socket.gethostname()}:{os.getpid()}")),
             ("certificate", _keep_certificate(authority, settings, broker, context)),
         ]

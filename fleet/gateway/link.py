@@ -42,7 +42,7 @@ QUEUE = "fleet"  # queue group of all nodes
 CONNECT_S = 5  # to the broker, which is on this machine
 AGAIN_S = 0.2  # before a session is opened anew
 CONNZ_S = 0.5  # that servers have to tell their connections
-CUT_ROUNDS = 3  # a connection that was just being let in shows up a moment later …
+CUT_AGAIN = 2  # times: a connection that was just being let in shows up a moment later …
 CUT_AGAIN_S = 1.0  # … so a cut is made again
 MAX_LIVE_BYTES = 256 * 1024
 MAX_LIVE_WAITING = 64  # messages that a slow watcher may lag behind; the oldest give way
@@ -70,6 +70,7 @@ class Link:
         self._client: Client | None = None
         self._system: Client | None = None
         self._watched: dict[str, _Watched] = {}
+        self._group: asyncio.TaskGroup | None = None  # of the session
         self._up = asyncio.Event()
 
     async def run(self) -> None:
@@ -103,14 +104,11 @@ class Link:
     async def cut(self, device_id: str) -> None:
         """End the device's connections, on whichever broker of the cluster they are.
 
-        What was being let in at the moment of the call is found by the rounds that follow.
+        What was being let in at the moment of the call is found by the rounds that follow behind it.
         """
-        for left in reversed(range(CUT_ROUNDS)):
-            for server_id, connection_id in await self._connections(device_id):
-                await self._ask_system(f"$SYS.REQ.SERVER.{server_id}.KICK", {"cid": connection_id})
-                log.info("cut a connection", device=device_id)
-            if left:
-                await asyncio.sleep(CUT_AGAIN_S)
+        await self._cut(device_id)
+        if self._group is not None:
+            self._group.create_task(self._cut_again(device_id), name=f"cut {device_id}")
 
     @asynccontextmanager
     async def live(self, device_id: str) -> AsyncIterator[AsyncIterator[Live]]:
@@ -145,7 +143,7 @@ class Link:
                 await client.subscribe(callout.SUBJECT, queue=QUEUE, cb=on_callout)
                 for leaf in (Up.BATCH, Up.BIRTH, Up.WILL):
                     await client.subscribe(subject(up("+", leaf)), queue=QUEUE, cb=turns.offer)
-                self._client = client
+                self._client, self._group = client, group
                 try:
                     for device_id in list(self._watched):
                         await self._listen(device_id, anew=True)
@@ -154,12 +152,22 @@ class Link:
                     await closed.wait()
                 finally:
                     self._up.clear()
-                    self._client = self._system = None
+                    self._client = self._system = self._group = None
+
+    async def _cut(self, device_id: str) -> None:
+        for server_id, connection_id in await self._connections(device_id):
+            await self._ask_system(f"$SYS.REQ.SERVER.{server_id}.KICK", {"cid": connection_id})
+            log.info("cut a connection", device=device_id)
+
+    async def _cut_again(self, device_id: str) -> None:
+        for _ in range(CUT_AGAIN):
+            await asyncio.sleep(CUT_AGAIN_S)
+            await self._cut(device_id)
 
     async def _admit(self, access: Access, msg: Msg) -> None:
         answer = await admit(self._db, access.issuer, msg.data)
-        if answer is not None:
-            await self._publish(msg.reply, answer)
+        if answer is not None and self._client is not None:
+            await _publish(self._client, msg.reply, answer)
 
     async def _handle(self, device_id: str, msg: Msg) -> None:
         """Take one message of a device."""
@@ -181,15 +189,8 @@ class Link:
 
     async def _say(self, device_id: str, leaf: Down, payload: bytes) -> None:
         """Publish to a device; where there is no broker nothing is lost, since the next ack says the same."""
-        await self._publish(subject(down(device_id, leaf)), payload)
-
-    async def _publish(self, to: str, payload: bytes) -> None:
-        if self._client is None:
-            return
-        try:
-            await self._client.publish(to, payload)
-        except (NatsError, OSError) as error:
-            log.info("could not publish", to=to, why=str(error) or type(error).__name__)
+        if self._client is not None:
+            await _publish(self._client, subject(down(device_id, leaf)), payload)
 
     async def _listen(self, device_id: str, *, anew: bool = False) -> None:
         """Subscribe to what a watched device sends, once however many watch."""
@@ -224,16 +225,19 @@ class Link:
                 if connection.get("authorized_user") == device_id and connection.get("type") == "mqtt"
             )
 
-        subscription = await system.subscribe(inbox, cb=on_answer)
         wanted = {"acc": ACCOUNT, "user": device_id, "auth": True}
-        await system.publish("$SYS.REQ.SERVER.PING.CONNZ", json.dumps(wanted).encode(), reply=inbox)
+        try:
+            subscription = await system.subscribe(inbox, cb=on_answer)
+            await system.publish("$SYS.REQ.SERVER.PING.CONNZ", json.dumps(wanted).encode(), reply=inbox)
+        except (NatsError, OSError):
+            return []  # the broker has just ended, and every connection with it
         await asyncio.sleep(CONNZ_S)
         await _unsubscribe(subscription)
         return found
 
     async def _ask_system(self, to: str, what: dict[str, int]) -> None:
         if self._system is not None:
-            await self._system.publish(to, json.dumps(what).encode())
+            await _publish(self._system, to, json.dumps(what).encode())
 
 
 def read_live(data: bytes) -> Live | None:
@@ -262,6 +266,14 @@ def _small(data: bytes) -> bytes:
 async def _each(queue: "asyncio.Queue[Live]") -> AsyncIterator[Live]:
     while True:
         yield await queue.get()
+
+
+async def _publish(client: Client, to: str, payload: bytes) -> None:
+    """Publish; a session that has just ended is not the caller's business, and the next one says the same."""
+    try:
+        await client.publish(to, payload)
+    except (NatsError, OSError) as error:
+        log.info("could not publish", to=to, why=str(error) or type(error).__name__)
 
 
 async def _unsubscribe(subscription: Subscription | None) -> None:
