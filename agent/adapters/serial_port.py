@@ -77,8 +77,8 @@ class SerialPorts:
     async def open(self, settings: PortSettings) -> AsyncIterator[Link]:
         """Open a port, locked against others; raises Unavailable."""
         link = SerialLink(settings, self._clock)
-        await link.start()
         try:
+            await link.start()
             yield link
         finally:
             await link.stop()
@@ -118,11 +118,7 @@ class SerialLink:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await asyncio.shield(self._opened)
         except TimeoutError:
-            await self.stop()
             raise Unavailable(f"{self._settings.port} did not open within {OPEN_TIMEOUT_S:g} s.") from None
-        except BaseException:
-            await self.stop()
-            raise
 
     async def stop(self) -> None:
         """Close the port and end its thread."""
