@@ -6,6 +6,7 @@ of batches, then of the batch: that order never changes, so a place in it (`Curs
 """
 
 import heapq
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +25,8 @@ BODIES_AT_ONCE = 16  # batches fetched by one query
 IDS_AT_ONCE = 1024  # batches named by one round trip
 MAX_GAPS = 1000  # gaps returned with points
 
+_CURSOR = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")  # both fit 64 bits
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
@@ -38,11 +41,11 @@ class Cursor:
     @classmethod
     def parse(cls, text: str) -> "Cursor":
         """Read a cursor as `str` wrote it; raises ValueError."""
-        t_us, _, count = text.partition(".")
-        if not (t_us.isdecimal() and count.isdecimal()) or len(text) > 40:  # noqa: PLR2004 - two 64-bit numbers
+        found = _CURSOR.fullmatch(text)
+        if found is None:
             msg = f"{text[:40]!r} is no cursor"
             raise ValueError(msg)
-        return cls(int(t_us), int(count))
+        return cls(int(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,131 @@
+"""The server's decoder agrees with the contract's own on what is a batch, whatever bytes come."""
+
+import gzip
+import json
+
+import pytest
+from batches import event, events, segment, telemetry
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent.wire import codec
+from agent.wire.errors import WireError
+from agent.wire.messages import Batch
+from fleet.gateway.decode import decode_batch
+
+TELEMETRY = telemetry([segment(1, [1.5, None, "x", 7]), segment(2, [2.0])])
+EVENTS = events([event(1), event(2, "door.opened")])
+DOCUMENTS = [json.loads(gzip.decompress(payload)) for payload in (TELEMETRY, EVENTS)]
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([0, -1, 1, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**30, 4_102_444_800_000_001])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+    | st.sampled_from(["", "a\0b", "x" * 129, "x" * 1025, "é", "telemetry", "events", "synced"])
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def outcome(decode: object, payload: bytes) -> Batch | str:
+    try:
+        return decode(payload)  # type: ignore[operator,no-any-return] # one of the two decoders
+    except WireError as error:
+        sound = error.place.startswith("$") and error.problem and str(error).isprintable()
+        return "refused" if sound else f"badly refused: {error!r}"
+
+
+def places(node: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    found = [path] if path else []
+    if isinstance(node, dict):
+        for key, value in node.items():
+            found += places(value, (*path, key))
+    if isinstance(node, list):
+        for i, value in enumerate(node):
+            found += places(value, (*path, i))
+    return found
+
+
+@st.composite
+def changed_documents(draw: st.DrawFn) -> bytes:
+    """A real batch with something replaced, taken away or added anywhere in it, up to three times."""
+    document = json.loads(json.dumps(draw(st.sampled_from(DOCUMENTS))))
+    for _ in range(draw(st.integers(1, 3))):
+        path = draw(st.sampled_from(places(document)))
+        holder = document
+        for key in path[:-1]:
+            holder = holder[key]
+        action = draw(st.sampled_from(["replace", "remove", "double"]))
+        if action == "replace":
+            holder[path[-1]] = draw(JSON)
+        elif action == "remove":
+            del holder[path[-1]]
+        elif isinstance(holder, list):
+            holder.append(holder[path[-1]])
+        else:
+            holder[draw(st.text(max_size=8))] = holder[path[-1]]
+        if not places(document):
+            break
+    return json.dumps(document, ensure_ascii=draw(st.booleans())).encode(errors="surrogatepass")
+
+
+@given(changed_documents())
+def test_both_decoders_accept_the_same_documents_as_the_same_batch(text: bytes):
+    payload = gzip.compress(text, 1)
+
+    assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload)
+
+
+@given(st.binary(max_size=400))
+@example(b"\xff\xfe\x00")
+@example(b"")
+def test_random_bytes_are_refused_by_both(payload: bytes):
+    assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload) == "refused"
+
+
+@given(st.binary(max_size=400))
+@example(b"[" * 100_000)
+@example(b'{"a":' * 100_000)
+@example(b"9" * 5000)
+@example(b"\xef\xbb\xbf{}")
+@example("{}".encode("utf-16"))
+@example(b'{"x":NaN}')
+def test_gzip_of_random_bytes_is_refused_by_both(raw: bytes):
+    payload = gzip.compress(raw, 1)
+
+    assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload) == "refused"
+
+
+@given(st.integers(0, len(TELEMETRY) * 8 - 1), st.integers(0, len(TELEMETRY)))
+def test_a_batch_with_a_flipped_bit_or_a_lost_end_is_judged_alike(bit: int, end: int):
+    flipped = bytearray(TELEMETRY)
+    flipped[bit // 8] ^= 1 << bit % 8
+
+    for payload in (bytes(flipped), TELEMETRY[:end]):
+        assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload)
+
+
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=3))
+def test_a_document_with_overwritten_bytes_is_judged_alike(at: int, noise: bytes):
+    text = bytearray(gzip.decompress(TELEMETRY))
+    at %= len(text)
+    text[at : at + len(noise)] = noise
+    payload = gzip.compress(bytes(text), 1)
+
+    assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload)
+
+
+@pytest.mark.parametrize("digits", [18, 19, 20, 308, 4299, 4300, 4301])
+@pytest.mark.parametrize("place", ["prev_seq", "sent_us", "dt"])
+def test_integers_of_any_length_are_judged_alike(digits: int, place: str):
+    document = json.loads(gzip.decompress(telemetry([segment(1, [1.0] * 20)])))
+    text = json.dumps(document).replace("1000", "9" * digits) if place == "dt" else json.dumps({**document, place: 77})
+    payload = gzip.compress(text.replace('"' + place + '": 77', f'"{place}": {"9" * digits}').encode(), 1)
+
+    assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload)

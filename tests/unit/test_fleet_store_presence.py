@@ -1,0 +1,58 @@
+"""Presence, from facts alone."""
+
+import pytest
+
+from fleet.core.presence import US_PER_S, Facts, Presence, is_stale, judge
+
+SEEN_US = 1_000 * US_PER_S
+
+
+def facts(**changed: object) -> Facts:
+    values: dict[str, object] = {
+        "last_seen_us": SEEN_US,
+        "next_s": 5,
+        "link_up": False,
+        "announced": Presence.ONLINE,
+        "since_us": 900 * US_PER_S,
+        "connection": 7,
+        "boot_id": "boot-1",
+    }
+    return Facts(**(values | changed))  # type: ignore[arg-type] # by name
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "presence", "since_s"),
+    [(0, "online", 900), (14, "online", 900), (15, "late", 1015), (59, "late", 1015), (60, "offline", 1060)],
+)
+def test_a_device_that_falls_silent_becomes_late_and_then_offline(silent_s: int, presence: str, since_s: int):
+    assert judge(facts(), SEEN_US + silent_s * US_PER_S) == (presence, since_s * US_PER_S)
+
+
+def test_a_device_that_was_told_to_call_seldom_is_given_the_time():
+    assert judge(facts(next_s=3600), SEEN_US + 7000 * US_PER_S)[0] is Presence.ONLINE
+
+
+def test_a_device_that_was_never_heard_is_never():
+    assert judge(None, SEEN_US) == (Presence.NEVER, 0)
+
+
+def test_a_device_whose_link_broke_is_late_until_it_is_heard_again():
+    broke_us = SEEN_US + 2 * US_PER_S
+    broken = facts(announced=Presence.LATE, since_us=broke_us)
+
+    assert judge(broken, SEEN_US + 3 * US_PER_S) == (Presence.LATE, broke_us)
+    assert judge(facts(last_seen_us=broke_us + 1, announced=Presence.ONLINE), broke_us + 2)[0] is Presence.ONLINE
+
+
+def test_since_when_it_is_offline_does_not_move_once_it_was_told():
+    told = facts(announced=Presence.OFFLINE, since_us=1060 * US_PER_S)
+
+    assert judge(told, SEEN_US + 10_000 * US_PER_S) == (Presence.OFFLINE, 1060 * US_PER_S)
+
+
+@pytest.mark.parametrize(
+    ("connection", "boot_id", "stale"),
+    [(6, "boot-1", True), (7, "boot-1", False), (8, "boot-1", False), (1, "boot-2", False)],
+)
+def test_a_birth_is_stale_if_a_newer_link_of_the_same_boot_is_known(connection: int, boot_id: str, *, stale: bool):
+    assert is_stale(connection, boot_id, facts()) is stale
