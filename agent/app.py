@@ -210,7 +210,9 @@ def _renew(identity: Identity, state: StateDir, clock: SystemClock, tls: ssl.SSL
 
 
 def _gateway(identity: Identity, tls: ssl.SSLContext) -> Gateway:
-    from agent.adapters.https import Gateway as Https  # noqa: PLC0415 - 7 MB that a working link never needs
+    # httpx looks for its own command line, and with it for rich, where that is installed: 5 MB that nobody uses here.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # None is Python's mark for "do not import"
+    from agent.adapters.https import Gateway as Https  # noqa: PLC0415 - memory that a working link never needs
 
     return Https(identity.host, identity.gateway_port, tls)
 
