@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.wire.messages import Clock as ClockState
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TIMESYNC = Path("/run/systemd/timesync/synchronized")  # made by systemd-timesyncd once it has the time
 BUILT_US = 1_735_689_600_000_000  # 2025-01-01: no clock that was ever set shows less
 _TIMEX_BYTES = 512  # larger than struct timex on any Linux
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
@@ -33,8 +34,8 @@ class SystemClock:
             return ClockState.UNKNOWN
         timex = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: only read
         code = self._libc.adjtimex(timex)
-        if code == -1 and ctypes.get_errno() in {errno.EPERM, errno.ENOSYS}:
-            return ClockState.FREE
+        if code == -1 and ctypes.get_errno() == errno.EPERM:  # a sandbox that forbids the question
+            return ClockState.SYNCED if TIMESYNC.exists() else ClockState.FREE
         return ClockState.FREE if code in {-1, _TIME_ERROR} else ClockState.SYNCED
 
 
