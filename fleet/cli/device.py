@@ -156,7 +156,7 @@ def _health(health: Item) -> None:
         )
         for one in health.get("sources") or []
     )
-    table(("source", "port", "readings", "errors", "newest", "last error"), rows, empty="It has no sources.")
+    table(("source", "port", "readings", "errors", "newest", "last error"), rows, empty="It named no sources then.")
 
 
 def _size(count: object) -> str:

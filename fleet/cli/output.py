@@ -18,7 +18,7 @@ from fleet.cli.client import Item
 from fleet.cli.shell import printable
 
 if TYPE_CHECKING:  # rich costs 60 ms to import, and programs that read JSON have no use for it
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.text import Text
 
 STYLES = {
@@ -63,6 +63,16 @@ def print_array(items: Iterable[Item]) -> None:
         click.echo(separator + json.dumps(item, ensure_ascii=False), nl=False)
         separator = ",\n "
     click.echo("[]" if separator == "[" else "]")
+
+
+def show(thing: "RenderableType") -> None:
+    """Print a thing of rich's; off a terminal without the spaces that fill its last column."""
+    if console().is_terminal:
+        console().print(thing)
+        return
+    with console().capture() as captured:
+        console().print(thing)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 @cache
@@ -114,7 +124,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
     if not cards:
         say(empty)
     elif console().measure(grid, options=wide).maximum <= MOST_WRAPPED * console().width:
-        console().print(grid)
+        show(grid)
     else:
         for card in cards:
             console().print(card[0])
@@ -133,7 +143,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
         if value is None or value == "" or (isinstance(value, Text) and not value.plain):
             continue
         grid.add_row(name, value if isinstance(value, Text) else text(value))
-    console().print(grid)
+    show(grid)
 
 
 def heading(title: str) -> None:

@@ -37,7 +37,7 @@ def why(client: Client, device_id: str, *, as_json: bool) -> None:
 def explain(device: Item, now: int) -> Iterator[str]:
     """Yield one sentence a fact, the root first; a single one says that all is well."""
     name = device["id"]
-    troubles = [*_presence(device, now), *_config(device), *_health(device, now), *_data(device)]
+    troubles = [*_presence(device, now), *_config(device), *_alarms(device), *_health(device, now), *_data(device)]
     if not troubles:
         applied = dig(device, "config", "applied")
         running = f"runs config {applied}" if applied else "runs its own seed config"
@@ -81,6 +81,12 @@ def _config(device: Item) -> Iterator[str]:
             yield f"Config {desired} waits for it: it gets it with its next call. `fleet config diff --device {name}`."
         case _:
             pass
+
+
+def _alarms(device: Item) -> Iterator[str]:
+    if device.get("open_alarms"):
+        count, worst, name = device["open_alarms"], device.get("worst_severity"), device["id"]
+        yield f"{count} alarm(s) are open, the worst {worst}: `fleet alarm list --state open --device {name}`."
 
 
 def _health(device: Item, now: int) -> Iterator[str]:

@@ -1,0 +1,228 @@
+"""The command against the real API on a real database."""
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batches import STEP_US, T0_US, segment, telemetry
+from click.testing import CliRunner, Result
+from desks import DEVICE, Desk, a_desk, announce
+
+from fleet.cli import main
+from fleet.core.actor import Scope
+
+pytest_plugins = ("databases",)
+
+OTHER = "freezer-000002"
+RULE = '[[rule]]\nname = "too-warm"\nseries = "board.temp"\nabove = -5.0\nticket = true\n'
+Run = Callable[..., Coroutine[Any, Any, Result]]
+
+
+@pytest.fixture
+def told(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a story with a desk of two devices and a function that runs the command against it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+    def tell(story: Callable[[Desk, Run], Coroutine[Any, Any, None]]) -> None:
+        async def whole() -> None:
+            async with a_desk(sqlite_url, devices=(DEVICE, OTHER)) as desk:
+
+                async def run(*words: str, given: str = "", scope: Scope = Scope.ADMIN) -> Result:
+                    env = {"FLEET_URL": desk.url, "FLEET_TOKEN": desk.secrets[scope]}
+                    return await asyncio.to_thread(CliRunner().invoke, main, words, input=given, env=env)
+
+                await story(desk, run)
+
+        asyncio.run(whole())
+
+    return tell
+
+
+def shown(done: Result) -> Any:  # noqa: ANN401 - JSON
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_the_device_list_is_the_apis_objects_in_one_array(told: Callable[..., None]):
+    async def story(desk: Desk, run: Run) -> None:
+        listed = shown(await run("device", "list", "--json"))
+        whole = shown(await run("device", "show", DEVICE, "--json"))
+
+        assert listed == (await desk.admin.get("/devices")).json()["items"]
+        assert [one["id"] for one in listed] == [DEVICE, OTHER]
+        assert {"id", "product", "presence", "last_seen", "agent_version", "config"} <= listed[0].keys()
+        assert listed[0].items() <= whole.items()
+
+    told(story)
+
+
+def test_readings_come_in_order_and_all_of_them(told: Callable[..., None]):
+    async def story(desk: Desk, run: Run) -> None:
+        rows = [segment(n, [float(n)] * 40) for n in range(1, 101)]
+        await desk.fleet.take(telemetry(rows[:50]))
+        await desk.fleet.take(telemetry(rows[50:]))
+        begin, end = str(T0_US + STEP_US), str(T0_US + 101 * STEP_US)
+
+        done = await run("readings", DEVICE, "board.temp", "--from", begin, "--to", end, "--json")
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        limited = await run("readings", DEVICE, "board.temp", "--limit", "3", "--json")
+        table = await run("readings", DEVICE, "board.temp", "--csv")
+
+        assert done.exit_code == 0
+        assert len(lines) == 4000
+        assert [one["t_us"] for one in lines] == sorted(one["t_us"] for one in lines)
+        assert lines[0] == {"t_us": T0_US + STEP_US, "t": "2026-05-28T20:26:41.000000Z", "v": 1.0}
+        assert limited.stdout.splitlines() == done.stdout.splitlines()[:3]
+        assert len(list(csv.DictReader(io.StringIO(table.stdout)))) == 4000
+
+    told(story)
+
+
+def test_readings_of_an_empty_time_are_none_and_no_error(told: Callable[..., None]):
+    async def story(_desk: Desk, run: Run) -> None:
+        assert (await run("readings", DEVICE, "board.temp", "--json")).stdout == ""
+        assert "no readings" in (await run("readings", DEVICE, "board.temp")).stdout
+        assert (await run("readings", "freezer-000003", "board.temp", "--json")).exit_code == 3
+
+    told(story)
+
+
+def test_an_unknown_device_is_not_found_and_the_nearest_are_named(told: Callable[..., None]):
+    async def story(_desk: Desk, run: Run) -> None:
+        for words in (("device", "show"), ("latest",), ("why",), ("events",), ("gap", "list"), ("device", "revoke")):
+            done = await run(*words, "freezer-00001")
+
+            assert done.exit_code == 3
+            assert DEVICE in done.stderr
+
+    told(story)
+
+
+def test_an_alarm_makes_a_ticket_that_is_worked_on(told: Callable[..., None]):
+    async def story(desk: Desk, run: Run) -> None:
+        await desk.fleet.take(telemetry([segment(n, [float(n - 20)]) for n in range(1, 31)]))
+        await announce(desk.fleet, at_us=T0_US + 31 * STEP_US)
+
+        alarms = shown(await run("alarm", "list", "--json"))
+        tickets = shown(await run("ticket", "list", "--json"))
+        acked = shown(await run("alarm", "ack", str(alarms[0]["id"]), "--json"))
+        ticket = tickets[0]["ref"]
+        noted = await run("ticket", "note", ticket, "-", given="Seal is worn.\n")
+        assigned = shown(await run("ticket", "assign", ticket, "ana", "--json"))
+        page = await run("ticket", "show", ticket)
+        whole = shown(await run("ticket", "show", ticket, "--json"))
+        wrong = await run("ticket", "move", ticket, "closed")
+
+        assert acked["acked_by"] == "user:admin-1"
+        assert noted.exit_code == 0
+        assert (assigned["assignee"], assigned["state"]) == ("ana", "assigned")
+        assert {"id", "state", "evidence"} <= whole.keys()
+        assert whole["notes"][0]["text"] == "Seal is worn."
+        assert all(said in page.stdout for said in ("board.temp: above -5", "▁", "‾", "Seal is worn.", "ana"))
+        assert wrong.exit_code == 4
+        assert len(wrong.stderr.splitlines()) == 2
+        assert {one["origin"] for one in shown(await run("events", DEVICE, "--kind", "ticket.noted", "--json"))} == {
+            "cli"
+        }
+
+    told(story)
+
+
+def test_a_config_is_set_shown_and_its_way_followed(told: Callable[..., None], tmp_path: Path):
+    async def story(_desk: Desk, run: Run) -> None:
+        (tmp_path / "c.toml").write_text(RULE)
+
+        made = shown(await run("config", "set", "--device", DEVICE, str(tmp_path / "c.toml"), "--json"))
+        again = await run("config", "set", "--device", DEVICE, "-", given=RULE)
+        text = await run("config", "show", "--device", DEVICE)
+        listed = shown(await run("config", "list", "--device", DEVICE, "--json"))
+        status = shown(await run("config", "status", "--device", DEVICE, "--json"))
+        diff = await run("config", "diff", "--device", DEVICE)
+        wrong = await run("config", "set", "--product", "freezer", "-", given="[[rule]]\nname = 1\n")
+
+        assert text.stdout == RULE
+        assert "nothing has changed" in again.stdout
+        assert [one["revision"] for one in listed] == [made["revision"]]
+        assert (status[0]["desired"], status[0]["state"]) == (made["revision"], "pending")
+        assert "+above = -5.0" in diff.stdout
+        assert wrong.exit_code == 1
+        assert "cannot be followed" in wrong.stderr
+
+    told(story)
+
+
+def test_a_device_that_is_revoked_says_so(told: Callable[..., None]):
+    async def story(_desk: Desk, run: Run) -> None:
+        done = shown(await run("device", "revoke", DEVICE, "--reason", "stolen", "--json"))
+        why = await run("why", DEVICE)
+
+        assert done["revoked"]
+        assert "was revoked" in why.stdout
+        assert [one["id"] for one in shown(await run("device", "list", "--not-revoked", "--json"))] == [OTHER]
+
+    told(story)
+
+
+def test_what_could_not_be_read_is_listed(told: Callable[..., None]):
+    async def story(desk: Desk, run: Run) -> None:
+        await desk.fleet.take(b"\x00garbage")
+
+        listed = shown(await run("quarantine", "list", "--json"))
+
+        assert [(one["device"], one["road"]) for one in listed] == [(DEVICE, "link")]
+        assert "fleet quarantine list" in (await run("why", DEVICE)).stdout
+
+    told(story)
+
+
+def test_a_token_is_made_used_and_ended(told: Callable[..., None]):
+    async def story(desk: Desk, run: Run) -> None:
+        made = shown(await run("token", "create", "bo", "--scope", "read", "--expires", "1d", "--json"))
+        login = await run("login", desk.url, "--name", "here", given=made["token"] + "\n")
+        refused = await run("claim", "create", "--product", "freezer", scope=Scope.READ)
+        ended = shown(await run("token", "revoke", str(made["id"]), "--json"))
+        after = await run("-c", "here", "device", "list")
+
+        assert "as bo (read)" in login.stdout
+        assert refused.exit_code == 4
+        assert "scope" in refused.stderr
+        assert ended["revoked"]
+        assert after.exit_code == 4
+        assert made["token"] not in (await run("token", "list")).stdout
+
+    told(story)
+
+
+def test_a_claim_is_printed_alone_on_its_line(told: Callable[..., None]):
+    async def story(_desk: Desk, run: Run) -> None:
+        made = shown(await run("claim", "create", "--product", "freezer", "--serial", "FZ-1", "--json"))
+        said = await run("claim", "create", "--product", "freezer")
+
+        assert made["claim"].startswith("fl1/")
+        assert said.stdout.splitlines()[0].startswith("fl1/")
+
+    told(story)
+
+
+def test_every_command_for_people_prints_without_a_trace_of_failure(told: Callable[..., None]):
+    async def story(desk: Desk, run: Run) -> None:
+        await desk.fleet.take(telemetry([segment(1, [1.5, None, "open"])]))
+        await announce(desk.fleet, at_us=T0_US + 2 * STEP_US)
+        await run("config", "set", "--product", "freezer", "-", given=RULE)
+        for words in (
+            "device list", f"device show {DEVICE}", f"latest {DEVICE}", f"readings {DEVICE} board.temp", "alarm list",
+            "alarm show 1", "ticket list", "ticket show 1", "config list", "config show 1", "config status",
+            f"config diff --device {DEVICE}", "quarantine list", f"gap list {DEVICE}", f"find {DEVICE}",
+            f"events {DEVICE}", f"why {DEVICE}", "token list", "ticket move 1 triaged", "alarm ack 1",
+        ):  # fmt: skip
+            done = await run(*words.split())
+
+            assert done.exit_code == 0, (words, done.output)
+            assert done.stdout.strip()
+
+    told(story)
