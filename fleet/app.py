@@ -42,6 +42,8 @@ from fleet.gateway.issue import ClaimIssuer
 from fleet.gateway.link import Link
 from fleet.jobs.presence import PRESENCE
 from fleet.jobs.runner import run_jobs
+from fleet.jobs.tell import tell
+from fleet.jobs.verification import VERIFICATION
 from fleet.services import Services
 from fleet.settings import Settings
 from fleet.store import event, token
@@ -105,6 +107,7 @@ async def _serve_on(
         works = [
             ("broker", broker.run()),
             ("link", link.run()),
+            ("tell", tell(db, link)),
             ("jobs", run_jobs(db, JOBS, holder=f"{socket.gethostname()}:{os.getpid()}")),
             ("certificate", _keep_certificate(authority, settings, broker, context)),
         ]
@@ -114,7 +117,7 @@ async def _serve_on(
             log.info("stopping")
 
 
-JOBS = (PRESENCE,)
+JOBS = (PRESENCE, VERIFICATION)
 
 
 def _people(settings: Settings, db: Database, link: Link, authority: Authority) -> ASGIApp:

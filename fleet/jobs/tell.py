@@ -1,0 +1,74 @@
+"""What has to be said to devices after a commit: a config that was set, a revocation.
+
+Nothing depends on it but speed: the next ack brings the same config, and a revoked device finds every door closed. A
+connection that is open already is another matter, so a revocation is looked up again where events were missed.
+"""
+
+import asyncio
+
+import structlog
+from sqlalchemy import Connection
+
+from agent.wire.messages import ConfigDocument
+from fleet.core.event import Event
+from fleet.core.ports import DeviceLink
+from fleet.errors import Busy, FleetError
+from fleet.store import config, event
+from fleet.store.config import Target
+from fleet.store.database import Database
+
+CONFIG_SET = "config.set"
+REVOKED = "device.revoked"
+MAX_CUTTING = 64  # revocations in hand at once
+
+log = structlog.get_logger(part="tell")
+
+
+async def tell(db: Database, link: DeviceLink) -> None:
+    """Follow the events until cancelled."""
+    last_id = 0
+    cutting = asyncio.Semaphore(MAX_CUTTING)
+    async with asyncio.TaskGroup() as group:
+
+        async def cut(device_id: str) -> None:
+            async with cutting:
+                await link.cut(device_id)
+
+        while True:
+            async with db.subscribe() as events:
+                for missed in await _revoked_since(db, last_id):
+                    group.create_task(cut(missed.device_id or ""), name=f"cut {missed.device_id}")
+                try:
+                    async for happened in events:
+                        last_id = happened.id
+                        if happened.kind == CONFIG_SET:
+                            await _push(db, link, happened)
+                        elif happened.kind == REVOKED and happened.device_id:
+                            group.create_task(cut(happened.device_id), name=f"cut {happened.device_id}")
+                except Busy as error:
+                    log.warning("missed events; reading them again", why=error.message)
+
+
+async def _revoked_since(db: Database, last_id: int) -> list[Event]:
+    """Return the revocations that were missed; none the first time, when nothing is connected yet."""
+    if last_id == 0:
+        return []
+    return await db.read(lambda conn: event.page(conn, after=last_id, kinds=[REVOKED], limit=event.MAX_PAGE))
+
+
+async def _push(db: Database, link: DeviceLink, happened: Event) -> None:
+    """Hand the document to the devices that it is for; those that are not connected get it with their next ack."""
+    scope, target = Target(happened.data["scope"]), str(happened.data["target"])
+
+    def work(conn: Connection) -> tuple[ConfigDocument, list[str]]:
+        found = config.find(conn, int(happened.data["revision"]))
+        return ConfigDocument(found.revision, found.hash, found.toml), list(config.concerned(conn, scope, target))
+
+    try:
+        document, device_ids = await db.read(work)
+    except FleetError as error:
+        log.warning("could not push a config; it goes with the next acks", why=error.message)
+        return
+    for device_id in device_ids:
+        await link.push_config(device_id, document)
+        await link.wake(device_id)
