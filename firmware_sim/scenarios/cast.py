@@ -9,10 +9,11 @@ FREEZER = """protocol = "lines"
 [source.lines]
 format = "csv"
 columns = [
+    { name = "n", unit = "1" },
     { name = "temp", unit = "Cel" },
-    { name = "ambient", unit = "Cel" },
-    { name = "compressor", unit = "1" },
     { name = "door", unit = "1" },
+    { name = "compressor", unit = "1" },
+    { name = "ambient", unit = "Cel" },
     { name = "power", unit = "W" },
 ]
 
@@ -30,14 +31,28 @@ PUMP = """protocol = "lines"
 [source.lines]
 format = "json"
 columns = [
+    { name = "n", unit = "1" },
     { name = "pressure", unit = "bar" },
     { name = "flow", unit = "L/min" },
     { name = "vibration", unit = "mm/s" },
     { name = "current", unit = "A" },
+    { name = "motor_temp", unit = "Cel" },
 ]
 """
 
-METER = ""
+METER = """protocol = "modbus"
+[source.modbus]
+every_s = 0.5
+[[source.modbus.slaves]]
+id = 1
+registers = [
+    { name = "voltage", unit = "V", address = 0, type = "u16", scale = 0.1 },
+    { name = "current", unit = "A", address = 1, type = "u32", scale = 0.001 },
+    { name = "power", unit = "W", address = 3, type = "i32", scale = 0.1 },
+    { name = "energy", unit = "kW.h", address = 5, type = "u32", scale = 0.001 },
+    { name = "frequency", unit = "Hz", address = 7, type = "f32" },
+]
+"""
 
 EARLY_WARNING = """
 # Say it earlier, before the goods are at risk.

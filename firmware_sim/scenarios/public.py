@@ -10,12 +10,11 @@ ANSWER_S = 10.0
 
 
 class Fleet:
-    """A client of the public API; `None` stands for an answer that did not come."""
+    """A client of the public API, without a token of the open parts alone; `None` stands for an answer that did not come."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._client = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=ANSWER_S, trust_env=False
-        )
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=ANSWER_S, trust_env=False)
 
     def __enter__(self) -> Self:
         return self

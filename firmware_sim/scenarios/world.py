@@ -92,15 +92,15 @@ class World:
         self.stage.run("firmware-sim", "fault", str(self.port(device)), *words)
 
     def state(self, device: str) -> Path:
-        """State folder of a device's agent."""
+        """Return the state folder of a device's agent."""
         return self.stage.folder / device
 
     def port(self, device: str) -> Path:
-        """Serial port of a device."""
+        """Return the serial port of a device."""
         return self.stage.folder / f"tty-{device}"
 
     def ledger(self, device: str) -> Path:
-        """Ledger of a device's board."""
+        """Return the ledger of a device's board."""
         return self.stage.folder / f"{device}.ledger"
 
     def emitted(self, device: str, source: str = "board") -> list[Frame]:
