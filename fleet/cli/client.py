@@ -13,9 +13,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote, urlsplit
 
 import click
-import httpx
 
 from fleet.cli import access
+from fleet.cli.http import httpx
 from fleet.errors import Busy, FleetError, Invalid, Misconfigured, NotFound, Refused, Unauthenticated
 
 API = "/api/v1"
@@ -195,8 +195,8 @@ def _query(query: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def connect(server: access.Access) -> Client:
-    """Open a client; close it with `close`. Raises Misconfigured where the CA file cannot be used."""
+def connect(server: access.Access, timeout_s: float = TIMEOUT_S) -> Client:
+    """Open a client; `closing_client` closes it too. Raises Misconfigured where the CA file cannot be used."""
     verify: bool | ssl.SSLContext = True
     secure = server.url.startswith("https:")
     if secure and server.ca:
@@ -211,7 +211,7 @@ def connect(server: access.Access) -> Client:
             "X-Fieldline-Origin": "cli",
             **({"Authorization": f"Bearer {server.token}"} if server.token else {}),
         },
-        timeout=TIMEOUT_S,
+        timeout=timeout_s,
         verify=verify if secure else False,  # making a TLS context costs 20 ms; plain http has no use for it
         trust_env=not access.is_loopback(urlsplit(server.url).hostname or ""),  # a proxy is no way to oneself
     )
@@ -234,9 +234,9 @@ def pass_client(command: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
 
 
 @contextmanager
-def closing_client(server: access.Access) -> Iterator[Client]:
+def closing_client(server: access.Access, timeout_s: float = TIMEOUT_S) -> Iterator[Client]:
     """Open a client for the length of a block."""
-    client = connect(server)
+    client = connect(server, timeout_s)
     try:
         yield client
     finally:

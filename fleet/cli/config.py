@@ -8,7 +8,7 @@ import click
 
 from fleet.cli.client import Client, Item, pass_client
 from fleet.cli.nearest import naming_neighbours
-from fleet.cli.options import json_option, limit_option
+from fleet.cli.options import complete_device, json_option, limit_option
 from fleet.cli.output import age_of, print_array, print_json, say, table, text, when, word
 from fleet.cli.shell import Group
 
@@ -30,7 +30,9 @@ def _one_target(product: str | None, device: str | None) -> None:
     examples=("fleet config set --product freezer freezer.toml", "fleet config set --device freezer-7k3m2q own.toml"),
 )
 @click.option("--product", metavar="P", help="For all devices of this product that have no config of their own.")
-@click.option("--device", metavar="ID", help="For this device alone; it wins over its product's.")
+@click.option(
+    "--device", metavar="ID", shell_complete=complete_device, help="For this device alone; it wins over its product's."
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @json_option()
 @pass_client
@@ -69,7 +71,7 @@ def _read(file: str) -> str:
 
 @config.command("list", examples=("fleet config list --product freezer",))
 @click.option("--product", metavar="P", help="Only those set for this product.")
-@click.option("--device", metavar="ID", help="Only those set for this device.")
+@click.option("--device", metavar="ID", shell_complete=complete_device, help="Only those set for this device.")
 @limit_option(what="configs")
 @json_option("Print one JSON array.")
 @pass_client
@@ -88,7 +90,7 @@ def list_(client: Client, product: str | None, device: str | None, limit: int | 
 
 @config.command(examples=("fleet config show 4", "fleet config show --device freezer-7k3m2q"))
 @click.argument("revision", type=click.IntRange(min=1), required=False)
-@click.option("--device", metavar="ID", help="The config that this device shall run.")
+@click.option("--device", metavar="ID", shell_complete=complete_device, help="The config that this device shall run.")
 @click.option("--product", metavar="P", help="The newest config of this product.")
 @json_option()
 @pass_client
@@ -122,7 +124,7 @@ def _revision(client: Client, revision: int | None, device: str | None, product:
 
 
 @config.command(examples=("fleet config diff --device freezer-7k3m2q",))
-@click.option("--device", metavar="ID", required=True, help="The device.")
+@click.option("--device", metavar="ID", shell_complete=complete_device, required=True, help="The device.")
 @json_option()
 @pass_client
 def diff(client: Client, device: str, *, as_json: bool) -> None:
@@ -141,7 +143,7 @@ def diff(client: Client, device: str, *, as_json: bool) -> None:
 
 @config.command(examples=("fleet config status --product freezer", "fleet config status --device freezer-7k3m2q"))
 @click.option("--product", metavar="P", help="Only devices of this product.")
-@click.option("--device", metavar="ID", help="Only this device.")
+@click.option("--device", metavar="ID", shell_complete=complete_device, help="Only this device.")
 @limit_option(what="devices")
 @json_option("Print one JSON array.")
 @pass_client

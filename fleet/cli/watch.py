@@ -3,7 +3,7 @@
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import click
@@ -74,12 +74,19 @@ def _connection(client: Client, place: _Place, device: str | None, *, live: bool
     headers = {"Last-Event-ID": place.last_id} if place.last_id else {}
     query = {"device": device, "live": live or None}
     lines = client.lines("stream", accept=EVENT_STREAM, silence_s=SILENCE_S, headers=headers, **query)
-    for message in messages(lines, place.last_id):
-        place.last_id, place.tries = message.id, 0
+    for message in messages(_alive(lines, place), place.last_id):
+        place.last_id = message.id
         if message.event == DROPPED:
             return
         if message.body:
             yield message
+
+
+def _alive(lines: Iterable[str], place: _Place) -> Iterator[str]:
+    """Hand lines on; the first one, be it a comment, tells that the server is back."""
+    for line in lines:
+        place.tries = 0
+        yield line
 
 
 def _print(message: Message, *, as_json: bool) -> None:

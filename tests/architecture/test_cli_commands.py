@@ -79,7 +79,7 @@ def test_a_command_imports_nothing_of_the_server():
         "import sys, fleet.cli.reference as reference\n"
         "from fleet.cli.root import COMMANDS\n"
         "[__import__(module) for name, (module, _, _) in COMMANDS.items() if name != 'serve']\n"
-        "slow = {'fastapi', 'sqlalchemy', 'uvicorn', 'nats', 'msgspec'}\n"
+        "slow = {'fastapi', 'sqlalchemy', 'uvicorn', 'nats', 'msgspec', 'rich'}\n"
         "print(sorted(slow & set(sys.modules)))"
     )
 

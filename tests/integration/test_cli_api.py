@@ -32,9 +32,11 @@ def told(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         async def whole() -> None:
             async with a_desk(sqlite_url, devices=(DEVICE, OTHER)) as desk:
 
-                async def run(*words: str, given: str = "", scope: Scope = Scope.ADMIN) -> Result:
-                    env = {"FLEET_URL": desk.url, "FLEET_TOKEN": desk.secrets[scope]}
-                    return await asyncio.to_thread(CliRunner().invoke, main, words, input=given, env=env)
+                async def run(*words: str, given: str = "", scope: Scope = Scope.ADMIN, **more: str) -> Result:
+                    env = {"FLEET_URL": desk.url, "FLEET_TOKEN": desk.secrets[scope], **more}
+                    return await asyncio.to_thread(
+                        CliRunner().invoke, main, words, input=given, env=env, prog_name="fleet"
+                    )
 
                 await story(desk, run)
 
@@ -224,5 +226,16 @@ def test_every_command_for_people_prints_without_a_trace_of_failure(told: Callab
 
             assert done.exit_code == 0, (words, done.output)
             assert done.stdout.strip()
+
+    told(story)
+
+
+def test_the_tab_key_completes_device_ids(told: Callable[..., None]):
+    async def story(_desk: Desk, run: Run) -> None:
+        for line in ("fleet device show freezer-", "fleet alarm list --device freezer-"):
+            words = {"_FLEET_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+            done = await run(given="", **words)
+
+            assert done.stdout.splitlines() == [f"plain,{DEVICE}", f"plain,{OTHER}"]
 
     told(story)
