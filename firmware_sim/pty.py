@@ -32,6 +32,7 @@ from firmware_sim.errors import Unavailable
 
 T = TypeVar("T")
 
+PTS = Path("/dev/pts")
 SETTLE_S = 0.1
 MAX_UNREAD_BYTES = 65_536  # more than any kernel keeps for one pty
 READ_BYTES = 4096
@@ -259,8 +260,8 @@ def _drain(name: str) -> int:
 
 def _lead(link: Path, name: str) -> None:
     """Make `link` a symbolic link to `name`, in one step; raises Unavailable rather than replace anything else."""
-    if link.exists() and not link.is_symlink():
-        raise Unavailable(f"{link} exists and is no link.", hint="Name another path with --link.")
+    if os.path.lexists(link) and not (link.is_symlink() and link.readlink().parent == PTS):
+        raise Unavailable(f"{link} exists and leads to no pty.", hint="Name another path with --link.")
     fresh = link.with_name(f".{link.name}.{os.getpid()}")
     try:
         fresh.unlink(missing_ok=True)

@@ -84,9 +84,9 @@ class Run:
     def run(self) -> None:
         """Run; raises Unavailable if a part of the world is not to be had."""
         with ExitStack() as stack:
+            wake = stack.enter_context(_signals())  # first in, last out: a signal must not cut the ledger short
             control = stack.enter_context(Control(self._settings.link, self._answer))
             stack.enter_context(self._ledger)
-            wake = stack.enter_context(_signals())
             self._port.plug()
             stack.callback(self._unplug)
             if self._slave is not None:

@@ -68,7 +68,7 @@ class RtuSlave:
         return answers
 
     def _answer(self, request: ModbusPDU, values: Sequence[float]) -> Frame:
-        if not isinstance(request, ReadHoldingRegistersRequest | ReadInputRegistersRequest):
+        if not isinstance(request, ReadHoldingRegistersRequest):
             return self._frame(ExceptionResponse(request.function_code, ExcCodes.ILLEGAL_FUNCTION), ())
         words: dict[int, int] = {}
         said: list[tuple[str, Number]] = []
@@ -82,11 +82,8 @@ class RtuSlave:
             return self._frame(ExceptionResponse(request.function_code, ExcCodes.ILLEGAL_VALUE), ())
         if any(address not in words for address in asked):
             return self._frame(ExceptionResponse(request.function_code, ExcCodes.ILLEGAL_ADDRESS), ())
-        kind = (
-            ReadHoldingRegistersResponse
-            if isinstance(request, ReadHoldingRegistersRequest)
-            else ReadInputRegistersResponse
-        )
+        of_inputs = isinstance(request, ReadInputRegistersRequest)  # pymodbus derives it from the other
+        kind = ReadInputRegistersResponse if of_inputs else ReadHoldingRegistersResponse
         return self._frame(kind(registers=[words[address] for address in asked]), tuple(said))
 
     def _frame(self, answer: ModbusPDU, said: tuple[tuple[str, Number], ...]) -> Frame:
