@@ -6,7 +6,7 @@ Silence proves nothing: a slot without a reading makes the window start anew aft
 has not come yet waits for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -45,17 +45,21 @@ def window_us(period_us: int) -> int:
     return max(WINDOW_SAMPLES * period_us, WINDOW_LEAST_US)
 
 
-def judge(from_us: int, until_us: int, times_us: Sequence[int]) -> Judgement:
-    """Judge the window `from_us`…`until_us` by the event times of the valid readings since `from_us`, in order.
+def judge(from_us: int, until_us: int, times_us: Iterable[int]) -> Judgement:
+    """Judge the window `from_us` ≤ t < `until_us` by the event times of the valid readings since `from_us`, in order.
 
-    Two readings a slot say as much as all of them. The newest reading tells how far the data has come.
+    The first reading at or after `until_us` says that the window's data is all here; nothing after it is looked at.
     """
-    width = max(1, (until_us - from_us) // SLOTS)
-    if not times_us or times_us[-1] < until_us:
+    width = max(1, -(-(until_us - from_us) // SLOTS))
+    first: dict[int, int] = {}  # by slot: its first reading; the window's end counts as one more slot
+    for t_us in times_us:
+        slot = SLOTS if t_us >= until_us else (t_us - from_us) // width
+        first.setdefault(slot, t_us)
+        if slot == SLOTS:
+            break
+    if SLOTS not in first:
         return Judgement(Outcome.WAITING, until_us)
-    filled = {(t_us - from_us) // width for t_us in times_us if from_us <= t_us < until_us}
-    missing = [slot for slot in range(SLOTS) if slot not in filled]
-    if not missing:
+    silent = [slot for slot in range(-(-(until_us - from_us) // width)) if slot not in first]
+    if not silent:
         return Judgement(Outcome.PASSED, until_us)
-    resumed = next((t_us for t_us in times_us if t_us >= from_us + (missing[-1] + 1) * width), times_us[-1])
-    return Judgement(Outcome.UNKNOWN, resumed + (until_us - from_us))
+    return Judgement(Outcome.UNKNOWN, first[min(slot for slot in first if slot > silent[-1])] + until_us - from_us)

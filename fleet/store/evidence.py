@@ -27,7 +27,7 @@ from fleet.store.schema import alarm, reported, ticket
 
 PERIOD_READINGS = 100  # readings from which the sample period is told
 PERIOD_SPANS_US = (5 * 60 * 1_000_000, 3600 * 1_000_000, 86_400 * 1_000_000)  # how far back they are looked for
-MAX_INCOMPLETE = 50  # tickets completed in one go
+MAX_INCOMPLETE = 10  # tickets completed in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +69,23 @@ def of_ticket(conn: Connection, ticket_id: int) -> Evidence:
     return load(body)
 
 
-def complete_due(conn: Connection, *, now_us: int) -> int:
-    """Take the readings anew of tickets whose window has passed since; returns how many. All else stays frozen."""
-    due = select(ticket.c.id, ticket.c.device_id, ticket.c.evidence).where(
-        ticket.c.opened_us <= now_us - core.AFTER_US - core.SETTLE_US, ticket.c.evidence.contains('"complete":false')
-    )
-    rows = conn.execute(due.order_by(ticket.c.id.desc()).limit(MAX_INCOMPLETE)).all()
-    for row in rows:
-        kept = load(row.evidence)
-        whole = replace(
-            kept,
-            complete=True,
-            readings=_readings(conn, row.device_id, kept.from_us, kept.to_us),
-            gaps=_gaps(conn, row.device_id, kept.from_us, kept.to_us),
-        )
-        conn.execute(update(ticket).where(ticket.c.id == row.id).values(evidence=dump(whole)))
-    return len(rows)
+def due_us(about: Subject) -> int:
+    """Return when evidence can be completed: its window has passed, and what was on its way is here."""
+    return about.raised_us + core.AFTER_US + core.SETTLE_US
+
+
+def incomplete(conn: Connection, *, now_us: int, limit: int = MAX_INCOMPLETE) -> list[int]:
+    """Return tickets whose evidence can be completed."""
+    due = select(ticket.c.id).where(ticket.c.evidence_due_us <= now_us).order_by(ticket.c.evidence_due_us)
+    return list(conn.execute(due.limit(limit)).scalars())
+
+
+def complete_due(conn: Connection, *, now_us: int) -> None:
+    """Take the readings anew of tickets whose window has passed since. All else stays frozen."""
+    for ticket_id in incomplete(conn, now_us=now_us):
+        whole = replace(settled(conn, of_ticket(conn, ticket_id)), complete=True)
+        values = {"evidence": dump(whole), "evidence_due_us": None}
+        conn.execute(update(ticket).where(ticket.c.id == ticket_id).values(**values))
 
 
 def settled(conn: Connection, kept: Evidence) -> Evidence:

@@ -241,6 +241,7 @@ ticket = Table(
     Column("changed_us", BigInteger, nullable=False),
     Column("verify_until_us", BigInteger),  # while verifying: good signal until then resolves it
     Column("evidence", Text, nullable=False),  # JSON, frozen when the ticket was opened
+    Column("evidence_due_us", BigInteger),  # when its window has passed and its readings are taken anew; then NULL
     Index(
         "uq_ticket_open",
         "correlation",
@@ -249,6 +250,7 @@ ticket = Table(
         postgresql_where=text("state NOT IN ('resolved', 'closed', 'canceled')"),
     ),
     Index("ix_ticket_state", "state"),
+    Index("ix_ticket_evidence_due_us", "evidence_due_us"),
     Index("ix_ticket_device_id", "device_id"),
 )
 

@@ -29,7 +29,7 @@ MAX_ASSIGNEE_CHARS = 128
 MAX_TITLE_CHARS = 512
 MOVED = "ticket.moved"
 
-_COLUMNS = [column for column in table.c if column is not table.c.evidence]
+_COLUMNS = [column for column in table.c if not column.name.startswith("evidence")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +211,16 @@ def verify_anew(conn: Connection, ticket_id: int, until_us: int) -> None:
     conn.execute(update(table).where(table.c.id == ticket_id).values(verify_until_us=until_us))
 
 
-def close_due(conn: Connection, *, now_us: int, limit: int = 100) -> int:
-    """Close tickets that were resolved 7 days ago without objection; returns how many."""
+def closing(conn: Connection, *, now_us: int, limit: int = 100) -> list[Ticket]:
+    """Return tickets that were resolved 7 days ago without objection."""
     due = (table.c.state == State.RESOLVED.value) & (table.c.changed_us <= now_us - core.CLOSE_US)
-    rows = conn.execute(select(*_COLUMNS).where(due).limit(limit).with_for_update()).all()
-    for row in rows:
-        _advance(conn, _ticket(row), core.Event.EXPIRED, t_us=now_us, received_us=now_us, by=FLEET)
-    return len(rows)
+    return [_ticket(row) for row in conn.execute(select(*_COLUMNS).where(due).limit(limit))]
+
+
+def close_due(conn: Connection, *, now_us: int) -> None:
+    """Close tickets that were resolved 7 days ago without objection."""
+    for due in closing(conn, now_us=now_us):
+        _advance(conn, due, core.Event.EXPIRED, t_us=now_us, received_us=now_us, by=FLEET)
 
 
 def verifying_due(conn: Connection, *, now_us: int, limit: int = 100) -> list[Ticket]:
@@ -244,12 +247,8 @@ def name(ticket_id: int) -> str:
 def _open(  # noqa: PLR0913 - one argument a fact
     conn: Connection, key: str, about: Trouble, repeat_of: int | None, *, t_us: int, received_us: int
 ) -> bool:
-    frozen = evidence.take(
-        conn,
-        evidence.Subject(about.device_id, about.series, about.rule, about.raised_us),
-        taken_us=received_us,
-        repeat_of=repeat_of,
-    )
+    subject = evidence.Subject(about.device_id, about.series, about.rule, about.raised_us)
+    frozen = evidence.take(conn, subject, taken_us=received_us, repeat_of=repeat_of)
     values = {
         "device_id": about.device_id,
         "alarm_id": about.alarm_id,
@@ -261,6 +260,7 @@ def _open(  # noqa: PLR0913 - one argument a fact
         "opened_us": t_us,
         "changed_us": t_us,
         "evidence": evidence.dump(frozen),
+        "evidence_due_us": evidence.due_us(subject),
     }
     if not insert_new(conn, table, values):
         return False

@@ -254,11 +254,13 @@ def upgrade() -> None:
         sa.Column("changed_us", sa.BigInteger(), nullable=False),
         sa.Column("verify_until_us", sa.BigInteger(), nullable=True),
         sa.Column("evidence", sa.Text(), nullable=False),
+        sa.Column("evidence_due_us", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["alarm_id"], ["alarm.id"], name=op.f("fk_ticket_alarm_id")),
         sa.ForeignKeyConstraint(["device_id"], ["device.id"], name=op.f("fk_ticket_device_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ticket")),
     )
     op.create_index("ix_ticket_device_id", "ticket", ["device_id"], unique=False)
+    op.create_index("ix_ticket_evidence_due_us", "ticket", ["evidence_due_us"], unique=False)
     op.create_index("ix_ticket_state", "ticket", ["state"], unique=False)
     op.create_index(
         "uq_ticket_open",
