@@ -1,0 +1,44 @@
+"""Every command of the agent has help, options that say what they do, and an example in the reference."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+from agent.cli import COMMANDS, root
+from agent.core.status import BufferStatus, ClockStatus, SourceStatus, Status, SyncStatus
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = (ROOT / "docs" / "reference" / "agent-cli.md").read_text()
+
+
+def command(name: str) -> click.Command:
+    found = root.get_command(click.Context(root), name)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_and_its_options_have_help_and_an_example(name: str):
+    it = command(name)
+
+    assert it.help
+    assert f"fleet-agent {name}" in it.help
+    assert [one.name for one in it.params if isinstance(one, click.Option) and not one.help] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_and_its_own_options_are_in_the_reference(name: str):
+    own = [opt for one in command(name).params if isinstance(one, click.Option) for opt in one.opts]
+
+    assert f"## `fleet-agent {name}" in REFERENCE
+    assert [opt for opt in own if opt not in REFERENCE] == []
+
+
+def test_the_status_fields_are_in_the_reference():
+    names = {
+        field.name for kind in (Status, BufferStatus, ClockStatus, SourceStatus, SyncStatus) for field in fields(kind)
+    }
+
+    assert [name for name in sorted(names) if f"`{name}`" not in REFERENCE and f"`{name}[]`" not in REFERENCE] == []
