@@ -56,6 +56,7 @@ from agent.wire.messages import Ack, ConfigDocument, Lane
 class _Flight:
     """The batch of a lane that waits for its ack."""
 
+    number: int
     road: Road
     prev_seq: int
     after_seq: int
@@ -89,6 +90,7 @@ class Uplink:
         self.call_at = now
         self.acked_at = -math.inf
         self.stale_acks = 0
+        self._flights = 0  # counted, so that each has a number
         self._delivered: tuple[int, str] | None = None
         self._lanes = {
             lane: _Lane(mark, mark, top, Backoff(rng, base_s=pace.backoff_base_s, cap_s=pace.backoff_cap_s))
@@ -143,9 +145,11 @@ class Uplink:
             if road is None:
                 break
             lane.owed = False
-            lane.flight = _Flight(road, lane.mark, lane.cursor, now + self.roads.timeout_s(road))
+            self._flights += 1
+            deadline = now + self.roads.timeout_s(road)
+            lane.flight = _Flight(self._flights, road, lane.mark, lane.cursor, deadline)
             most = limits.BACKLOG_BATCH_BYTES if lane.backlog else limits.STEADY_BATCH_BYTES
-            actions.append(Send(name, road, lane.mark, lane.cursor, most, snapshot=is_stale))
+            actions.append(Send(name, self._flights, road, lane.mark, lane.cursor, most, snapshot=is_stale))
         return actions
 
     def _take(self, event: Input, now: float) -> list[Action]:
@@ -177,17 +181,17 @@ class Uplink:
 
     def _built(self, event: Built) -> None:
         flight = self._lanes[event.lane].flight
-        if flight is not None and not flight.batch:
+        if flight is not None and flight.number == event.flight:
             flight.batch, flight.last_seq, flight.more = event.batch, event.last_seq, event.more
 
     def _failed(self, event: Failed, now: float) -> None:
         lane = self._lanes[event.lane]
         flight = lane.flight
-        if flight is None or flight.batch != event.batch:
+        if flight is None or flight.number != event.flight:
             return
         self._ground(lane)
         lane.backlog = False  # a road that fails may do so for the size
-        if not event.batch:
+        if not flight.batch:
             lane.not_before = now + lane.backoff.failed()
         elif flight.road is Road.GATEWAY:
             self.roads.gateway_failed(now, event.wait_s, refused=event.refused)

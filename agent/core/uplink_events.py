@@ -27,6 +27,7 @@ class Built:
     """The batch that `Send` asked for is made and leaves now; `last_seq` is None if it carries no row."""
 
     lane: Lane
+    flight: int  # as in `Send`
     batch: str  # batch_id() of its bytes
     last_seq: int | None
     more: bool  # rows were left over that did not fit
@@ -41,10 +42,10 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The batch of this name ("" if it could not even be built) got no answer and will get none."""
+    """This flight could not be built, or got no answer and will get none."""
 
     lane: Lane
-    batch: str
+    flight: int
     wait_s: float | None = None  # the server asked for this much time
     refused: bool = False  # the fleet does not accept this device (certificate revoked or unknown)
 
@@ -79,6 +80,7 @@ class Send:
     """Build a batch of the rows after `after_seq` and send it; answer with `Built` before it leaves, or `Failed`."""
 
     lane: Lane
+    flight: int  # names this attempt
     road: Road
     prev_seq: int
     after_seq: int

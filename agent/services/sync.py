@@ -109,7 +109,7 @@ class Sync:
         self._status = SyncStatus()
         self._inbox: asyncio.Queue[Input] = asyncio.Queue()  # bounded by what can be in flight
         self._outboxes: dict[Lane, asyncio.Queue[Send]] = {lane: asyncio.Queue(1) for lane in Lane}
-        self._roads: dict[str, Road] = {}
+        self._roads: dict[Lane, tuple[str, Road]] = {}  # of the batch sent last: its name and way
         self._link_task: asyncio.Task[None] | None = None
         self._link_port = 0
         self._health_at = -math.inf
@@ -164,6 +164,8 @@ class Sync:
     async def _do(self, action: Action, group: asyncio.TaskGroup) -> None:
         match action:
             case Send(lane=lane):
+                if self._outboxes[lane].full():
+                    self._outboxes[lane].get_nowait()  # given up by the machine before its turn came
                 self._outboxes[lane].put_nowait(action)
             case Connect(port=port):
                 self._link_task = group.create_task(self._hold_link(port, self._link_task), name="link")
@@ -184,21 +186,18 @@ class Sync:
     async def _send_lane(self, lane: Lane) -> None:
         while True:
             send = await self._outboxes[lane].get()
-            batch = ""
             try:
                 payload, built = await self._build(send)
-                batch = built.batch
-                self._roads[batch] = send.road
+                self._roads[lane] = (built.batch, send.road)
                 self._inbox.put_nowait(built)
                 if send.road is Road.LINK:
                     await self._link.send(payload)  # the ack comes as a message
                 else:
                     self._take_ack(await self._call_gateway(payload))
             except (Unavailable, Refused) as error:
-                self._roads.pop(batch, None)
                 self._failed(error)
                 wait_s = error.wait_s if isinstance(error, Busy) else None
-                self._inbox.put_nowait(Failed(lane, batch, wait_s=wait_s, refused=isinstance(error, Refused)))
+                self._inbox.put_nowait(Failed(lane, send.flight, wait_s, isinstance(error, Refused)))
 
     async def _build(self, send: Send) -> tuple[bytes, Built]:
         rows, more = await self._store.rows(send.lane, send.after_seq, send.max_bytes)
@@ -220,7 +219,7 @@ class Sync:
             payload = await asyncio.to_thread(encode_batch, head, bodies)  # gzip takes its time and lets go of the GIL
         else:
             payload = encode_batch(head, bodies)
-        return payload, Built(send.lane, batch_id(payload), rows[-1].seq if rows else None, more)
+        return payload, Built(send.lane, send.flight, batch_id(payload), rows[-1].seq if rows else None, more)
 
     async def _call_gateway(self, payload: bytes) -> bytes:
         if self._gateway is None:
@@ -276,7 +275,7 @@ class Sync:
         """Keep the status; returns the road of an ack that answers a batch of ours."""
         if not isinstance(event, Acked):
             return None
-        road = self._roads.pop(event.ack.batch, None)
+        road = next((road for batch, road in self._roads.values() if batch == event.ack.batch), None)
         if road is not None:
             now_us = self._clock.now_us()
             self._status = replace(
