@@ -14,6 +14,7 @@ from pathlib import Path
 from agent.rules.engine import ANNOUNCED, NEXT
 from agent.wire import codec, limits, messages, topics
 from fleet.cli import reference as cli
+from fleet.core import alarm, ticket
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTICE = "<!-- Generated from the code by `make docs`; edit the code. -->\n"
@@ -44,6 +45,43 @@ def rules() -> str:
     ]
     head = ["# The rule engine's states\n", _prose(sys.modules["agent.rules.engine"])]
     return "\n".join([NOTICE, *head, "| phase | a reading is | next phase | told |\n|---|---|---|---|", *rows]) + "\n"
+
+
+def states() -> str:
+    """Page of the service desk's state machines: alarm and ticket."""
+    alarms = [
+        f"| {state} | {announced} | {step.state} | {'; '.join(step.effects)} |"
+        for (state, announced), step in alarm.NEXT.items()
+    ]
+    order = tuple(ticket.State)
+    tickets = [
+        f"| {state} | {event} | {step.state or 'where it was'} | {'; '.join(step.effects)} |"
+        for (state, event), step in sorted(ticket.NEXT.items(), key=lambda item: order.index(item[0][0]))
+    ]
+    moves = [f"| {state} | {', '.join(ticket.moves(state, None)) or 'nowhere: it is over'} |" for state in order]
+    return (
+        "\n".join(
+            [
+                NOTICE,
+                "# The service desk's states\n",
+                "## Alarm\n",
+                _prose(alarm),
+                "| state | a rule announces | next | what follows |\n|---|---|---|---|",
+                *alarms,
+                "\n## Ticket\n",
+                _prose(ticket),
+                "| state | what happens | next | what follows |\n|---|---|---|---|",
+                *tickets,
+                "\n### Where a person may move a ticket\n",
+                "A ticket on hold can also be moved back to where it was.\n",
+                "| state | to |\n|---|---|",
+                *moves,
+                "\n### Reasons\n",
+                f"On hold: {', '.join(ticket.Hold)}. Canceled: {', '.join(ticket.Cancel)}.",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _messages() -> Iterator[str]:
@@ -77,6 +115,7 @@ def _prose(module: object) -> str:
 PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "wire.md": wire,
     REFERENCE / "rules.md": rules,
+    REFERENCE / "states.md": states,
     REFERENCE / "cli.md": cli.page,
 }
 
