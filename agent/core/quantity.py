@@ -17,6 +17,7 @@ from agent.wire.messages import Value
 
 MAX_QUANTITY_CHARS = 64  # with the source's name before it, below MAX_NAME_CHARS
 MAX_QUANTITIES = 256  # of one source
+MAX_SCALE = 1e12  # and the least is its inverse
 
 MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "inf", "-inf", "+inf"})
 FLAGS = {"1": 1, "true": 1, "on": 1, "yes": 1, "0": 0, "false": 0, "off": 0, "no": 0}
@@ -159,9 +160,9 @@ def read_unit(table: Table) -> str:
 
 def read_scale(table: Table) -> tuple[float, float]:
     """Read scale and offset."""
-    scale = table.number("scale", 1.0)
-    if not scale:
-        raise table.error("scale", "0 would make every reading the same")
+    scale = table.number("scale", 1.0, least=-MAX_SCALE, most=MAX_SCALE)
+    if abs(scale) < 1 / MAX_SCALE:
+        raise table.error("scale", f"{scale:g} would make every reading the same")
     return scale, table.number("offset", 0.0)
 
 

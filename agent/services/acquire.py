@@ -73,7 +73,7 @@ class Acquire:
         """Return how each source fares."""
         return tuple(
             count.health(source.name, connected=running.port.connected)
-            for running in self._running.values()
+            for running in (self._running[port] for port in self._wanted if port in self._running)
             for source, count in zip(running.port.sources, running.port.counts, strict=True)
         )
 
@@ -87,14 +87,15 @@ class Acquire:
             if self._group is None:
                 return
             obsolete = [p for p, running in self._running.items() if self._wanted.get(p) != running.port.sources]
-            tasks = [self._running.pop(port).task for port in obsolete]
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            ended = {port: self._running.pop(port) for port in obsolete}
+            for running in ended.values():
+                running.task.cancel()
+            if ended:
+                await asyncio.wait([running.task for running in ended.values()])
             for port, sources in self._wanted.items():
                 if port not in self._running:
-                    served = _Port(sources, self._world)
+                    told_lost = port in ended and ended[port].port.told_lost
+                    served = _Port(sources, self._world, told_lost=told_lost)
                     self._running[port] = _Running(served, self._group.create_task(served.run(), name=f"port {port}"))
 
 
@@ -126,7 +127,7 @@ class _World:
 class _Port:
     """One port, and the sources that share it."""
 
-    def __init__(self, sources: tuple[SourceConfig, ...], world: _World) -> None:
+    def __init__(self, sources: tuple[SourceConfig, ...], world: _World, *, told_lost: bool) -> None:
         self.sources = sources
         self.counts = tuple(_Count() for _ in sources)
         self.connected = False
@@ -134,7 +135,7 @@ class _Port:
         self._world = world
         self._clock = world.clock
         self._ports = world.ports
-        self._told_lost = False
+        self.told_lost = told_lost  # also by those who had the port before: its return is to be told
 
     async def run(self) -> None:
         while True:
@@ -206,16 +207,16 @@ class _Port:
         self.connected = True
         for count in self.counts:
             count.detail = ""
-        if self._told_lost:
+        if self.told_lost:
             self._tell("port.found", f"{self._settings.port} is back.")
-        self._told_lost = False
+        self.told_lost = False
 
     def _lost(self, reason: str) -> None:
         for count in self.counts:
             count.detail = reason[:MAX_TEXT_CHARS]
-        if not self._told_lost:
+        if not self.told_lost:
             self._tell("port.lost", reason)
-        self._told_lost = True
+        self.told_lost = True
 
     def _tell(self, kind: str, text: str) -> None:
         for source in self.sources:

@@ -69,7 +69,10 @@ class Table:
         self, key: str, default: float | None = None, *, least: float = float("-inf"), most: float = float("inf")
     ) -> float:
         """Return a finite number within `least`…`most`."""
-        value = float(self._get(key, (int, float), "a number", default))
+        try:
+            value = float(self._get(key, (int, float), "a number", default))
+        except OverflowError:
+            value = float("inf")
         if not (least <= value <= most and abs(value) != float("inf")):
             raise self.error(key, f"{value:g} is not within {least:g}…{most:g}")
         return value

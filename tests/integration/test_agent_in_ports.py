@@ -209,6 +209,20 @@ def test_a_new_config_leaves_the_port_alone_that_it_does_not_change(tmp_path: Pa
     asyncio.run(scene())
 
 
+def test_a_port_lost_under_one_config_is_found_under_the_next(board: Board):
+    async def scene() -> None:
+        async with running(lines("b", board.path)) as bench:
+            await until(lambda: connected(bench))
+            board.unplug()
+            await until(lambda: bench.events == [("port.lost", "b")])
+            await bench.acquire.apply(parse_config(lines("b", board.path, "m"), find).sources)
+            board.plug()
+            await until(lambda: bench.events == [("port.lost", "b"), ("port.found", "b")])
+        os.close(board.master)
+
+    asyncio.run(scene())
+
+
 def test_a_port_that_another_holds_is_unavailable_and_says_why(board: Board):
     async def scene() -> None:
         ports = SerialPorts(SystemClock())

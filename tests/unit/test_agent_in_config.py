@@ -77,6 +77,8 @@ def test_the_same_text_gives_an_equal_config_so_that_only_changes_restart_a_port
         (('name = "temp"', 'name = "n"'), r"source\[0\]\.lines\.columns: 'n' is there twice"),
         (('name = "temp"', 'name = "te mp"'), r"columns\[1\]\.name: 'te mp' is not a name"),
         (('unit = "Cel"', 'unit = "Cel", scale = 0'), r"columns\[1\]\.scale: 0 would make"),
+        (('unit = "Cel"', f'unit = "Cel", scale = {"9" * 400}'), r"columns\[1\]\.scale: inf is not within"),
+        (('unit = "Cel"', 'unit = "Cel", scale = 1e-320'), r"columns\[1\]\.scale: 9\.9.*e-321 would make"),
         (('unit = "Cel"', 'unit = "Cel", scal = 1'), r"columns\[1\]\.scal: unknown key; did you mean 'scale'\?"),
         (("hold_s = 2\nc", 'hold_s = "2"\nc'), r"rule\[0\]\.hold_s: expected a number"),
         (("[[rule]]", "[agent]\nflush = 1\n[[rule]]"), r"agent\.flush: unknown key; did you mean 'flush_s'\?"),
