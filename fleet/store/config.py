@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select
 
 from agent.rules.rule import Place, Rule, read_rules
 from agent.wire.codec import config_hash
@@ -71,18 +71,18 @@ class Standing:
 
 def desired(conn: Connection, device_id: str) -> ConfigDocument | None:
     """Return the document that the device shall run; None if none was set for it or its product."""
-    row = conn.execute(select(config).where(config.c.id == _desired_id(device_id))).one_or_none()
+    row = conn.execute(_DESIRED, {"device_id": device_id}).one_or_none()
     return None if row is None else ConfigDocument(row.id, row.hash, row.toml)
 
 
 def desired_revision(conn: Connection, device_id: str) -> int:
     """Return the revision that the device shall run; 0 if none was set."""
-    return conn.execute(select(_desired_id(device_id))).scalar_one() or 0
+    return conn.execute(_DESIRED_REVISION, {"device_id": device_id}).scalar_one() or 0
 
 
 def fleet_rules(conn: Connection, device_id: str) -> tuple[Rule, ...]:
     """Return the rules of the desired document that the fleet judges on ingest."""
-    row = conn.execute(select(config.c.id, config.c.hash).where(config.c.id == _desired_id(device_id))).one_or_none()
+    row = conn.execute(_DESIRED_NAME, {"device_id": device_id}).one_or_none()
     if row is None:
         return ()
     cached = _cached.get((row.id, row.hash))
@@ -221,6 +221,12 @@ def _desired_id(device_id: object) -> Any:  # noqa: ANN401 - an expression for o
         config.c.scope == Target.PRODUCT.value, config.c.target == product_id
     )
     return func.coalesce(own.scalar_subquery(), of_product.scalar_subquery())
+
+
+# Built once: they run with every batch.
+_DESIRED_REVISION = select(_desired_id(bindparam("device_id")))
+_DESIRED_NAME = select(config.c.id, config.c.hash).where(config.c.id == _desired_id(bindparam("device_id")))
+_DESIRED = select(config).where(config.c.id == _desired_id(bindparam("device_id")))
 
 
 def _standings() -> Select[Any]:

@@ -12,24 +12,25 @@ from fleet.store.schema import event as table
 
 MAX_PAGE = 1000  # events
 
+_APPEND = insert(table).returning(table.c.id)
+
 
 def append(conn: Connection, event: Event) -> int:
     """Write one event and return its id; subscribers hear of it after COMMIT."""
     row = conn.execute(
-        insert(table)
-        .values(
-            t_us=event.t_us,
-            received_us=event.received_us,
-            kind=event.kind,
-            device_id=event.device_id,
-            noun=event.noun,
-            noun_id=event.noun_id,
-            actor=event.actor,
-            origin=event.origin.value,
-            text=event.text,
-            data=json.dumps(dict(event.data), separators=(",", ":"), allow_nan=False),
-        )
-        .returning(table.c.id)
+        _APPEND,
+        {
+            "t_us": event.t_us,
+            "received_us": event.received_us,
+            "kind": event.kind,
+            "device_id": event.device_id,
+            "noun": event.noun,
+            "noun_id": event.noun_id,
+            "actor": event.actor,
+            "origin": event.origin.value,
+            "text": event.text,
+            "data": json.dumps(dict(event.data), separators=(",", ":"), allow_nan=False),
+        },
     )
     event_id = int(row.scalar_one())
     conn.info.setdefault(EVENTS_KEY, []).append(replace(event, id=event_id))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
 
 from fleet.core.actor import FLEET
 from fleet.core.event import Event
@@ -27,6 +27,8 @@ TEXTS = {
     Presence.LATE: "{} is late: it has not called as it should.",
     Presence.OFFLINE: "{} is offline.",
 }
+
+_NOTE = update(table).where(table.c.device_id == bindparam("device"))  # sets what it is given
 
 
 def get(conn: Connection, device_id: str) -> Facts | None:
@@ -78,7 +80,7 @@ def seen(  # noqa: PLR0913 - the facts of one call
     if facts is None:
         conn.execute(insert(table).values(**{"device_id": device_id, "next_s": 0, "link_up": False, **values}))
     else:
-        conn.execute(update(table).where(table.c.device_id == device_id).values(**values))
+        conn.execute(_NOTE, {"device": device_id, **values})
     if is_new:
         _announce(conn, device_id, Presence.ONLINE, t_us=now_us, received_us=now_us)
 
