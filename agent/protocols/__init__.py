@@ -6,7 +6,6 @@ package of somebody else's adds one by an entry point of the group `fieldline.pr
 
 import difflib
 import importlib
-from importlib.metadata import entry_points
 from typing import cast
 
 from agent.errors import Misconfigured
@@ -26,6 +25,8 @@ def find(name: str) -> ProtocolKind:
     try:
         if name in BUILT_IN:
             return cast("ProtocolKind", importlib.import_module(BUILT_IN[name]))
+        from importlib.metadata import entry_points  # noqa: PLC0415 - 2 MB that a device without such never pays
+
         others = {point.name: point for point in entry_points(group=GROUP)}
         if name in others:
             return cast("ProtocolKind", others[name].load())
