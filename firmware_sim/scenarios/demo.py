@@ -155,8 +155,8 @@ def run(*, check: bool, say: Say) -> int:
     def tell(text: str) -> None:
         say(f"[{time.monotonic() - began:5.1f} s] {text}")
 
-    with Stage() as stage:
-        demo = Demo(World(stage), tell)
+    with Stage() as stage, World(stage) as world:
+        demo = Demo(world, tell)
         try:
             demo.set_up()
             if not check:

@@ -10,7 +10,7 @@ ANSWER_S = 10.0
 
 
 class Fleet:
-    """A client of the public API, without a token of the open parts alone; `None` stands for an answer that did not come."""
+    """A client of the public API; without a token it reaches the open parts alone. None: no answer came."""
 
     def __init__(self, url: str, token: str) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from firmware_sim import ledger
 from firmware_sim.scenarios.public import Fleet
@@ -43,6 +44,12 @@ class World:
         self._serve = ("fleet", "serve", "--data", str(self.data), *ports, *serve_options)
         self.fleet = Fleet(self.url, "")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.fleet.close()
+
     @property
     def token(self) -> str:
         """The administrator's token."""
@@ -55,6 +62,11 @@ class World:
         self.fleet.close()
         self.fleet = Fleet(self.url, self.token)
         self.stage.environment |= {"FLEET_URL": self.url, "FLEET_TOKEN": self.token}
+
+    def kill_server(self) -> None:
+        """Kill the server and its broker with SIGKILL, and start them again."""
+        self.stage.send(SERVER, signal.SIGKILL)
+        self.start_server()
 
     def enrol(self, device: str, product: str, *words: str) -> None:
         """Claim and enrol one device."""
