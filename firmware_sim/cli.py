@@ -90,6 +90,18 @@ def list_boards(*, as_json: bool) -> None:
         click.echo(f"  {kind.name:9} {kind.text} ({', '.join(kind.protocols)})")
 
 
+@cli.command()
+@click.option("--check", is_flag=True, help="Unattended: kill, block, compare every ledger, end with one JSON object.")
+def demo(*, check: bool) -> None:
+    """Play the main job with the real programs: a server, five machines, an alarm, a ticket, a config.
+
+    Example: firmware-sim demo --check
+    """
+    from firmware_sim.scenarios.demo import run  # noqa: PLC0415 - a board alone needs no HTTP client
+
+    sys.exit(run(check=check, say=click.echo))
+
+
 def main() -> None:
     """Run the command line; what goes wrong is told in a sentence."""
     try:
