@@ -38,8 +38,6 @@ MAX_UNREAD_BYTES = 65_536  # more than any kernel keeps for one pty
 READ_BYTES = 4096
 TIOCPKT = 0x5420  # asm-generic/ioctls.h; the termios module lacks the flag below
 TIOCPKT_FLUSHREAD = 0x01
-DRAIN_S = 0.002  # the kernel moves bytes to the reader's end in a worker thread of its own
-DRAIN_EMPTY = 3  # looks in a row that find nothing
 
 
 @dataclass(slots=True)
@@ -170,6 +168,7 @@ class Port(Generic[T]):
         except OSError:
             return None  # held exclusively (TIOCEXCL)
         try:
+            _move_up(other)
             (waiting,) = struct.unpack("i", fcntl.ioctl(other, termios.FIONREAD, b"\0\0\0\0"))
         finally:
             os.close(other)
@@ -242,20 +241,24 @@ def _drain(name: str) -> int:
     except OSError:
         return 0
     try:
-        poll = select.poll()
-        poll.register(other, select.POLLIN)
-        empty = 0
         tty.setraw(other, termios.TCSANOW)
-        while empty < DRAIN_EMPTY:
-            if not poll.poll(DRAIN_S * 1000):
-                empty += 1
-                continue
-            with contextlib.suppress(BlockingIOError):
-                count += len(os.read(other, READ_BYTES))
-            empty = 0
+        while _move_up(other):
+            count += len(os.read(other, READ_BYTES))
+    except OSError:
+        pass  # EAGAIN: a reader that has opened the port this very moment took it; EIO: nothing can come any more
     finally:
         os.close(other)
     return count
+
+
+def _move_up(other: int) -> bool:
+    """Have the kernel hand what was written to the reader's end, as a worker thread of its does; tell if anything waits.
+
+    poll(2) waits for that worker (n_tty_poll, tty_buffer_flush_work); FIONREAD alone does not.
+    """
+    poll = select.poll()
+    poll.register(other, select.POLLIN)
+    return any(flags & select.POLLIN for _, flags in poll.poll(0))
 
 
 def _lead(link: Path, name: str) -> None:
