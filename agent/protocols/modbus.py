@@ -11,7 +11,7 @@ one does not slow the living; one that answers with an exception is alive. Bytes
 (noise, an adapter's echo, a late answer of another slave) are searched for the answer until the time is over.
 
 pymodbus encodes the requests, checks the CRC and decodes the answers; it is imported with this module alone, when a
-config asks for it (1 MB).
+config asks for it (1.8 MB in all).
 """
 
 import struct
