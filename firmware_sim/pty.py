@@ -252,7 +252,7 @@ def _drain(name: str) -> int:
 
 
 def _move_up(other: int) -> bool:
-    """Have the kernel hand what was written to the reader's end, as a worker thread of its does; tell if anything waits.
+    """Have the kernel hand what was written to the reader's end (a worker thread does); tell if anything waits.
 
     poll(2) waits for that worker (n_tty_poll, tty_buffer_flush_work); FIONREAD alone does not.
     """
