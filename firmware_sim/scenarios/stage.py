@@ -75,6 +75,10 @@ class Stage:
         """Return the file that holds what a child printed."""
         return self.folder / f"{name}.log"
 
+    def pid(self, name: str) -> int:
+        """Return the process id of a child."""
+        return self._children[name].pid
+
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a child and to all that it started."""
         child = self._children[name]
