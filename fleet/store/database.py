@@ -216,8 +216,8 @@ class Database:
                     committing = True
                     transaction.commit()
             except _WorkFailed as failed:
-                if len(works) == 1:
-                    return [_Outcome(error=failed.error)]
+                if alone or len(works) == 1:
+                    return [_Outcome(error=failed.error) for _ in works]
                 alone = True
             except DBAPIError as error:
                 # A connection lost in COMMIT may have committed: the caller learns that it is unknown.
@@ -275,7 +275,10 @@ def _run_each(conn: Connection, works: list[Callable[[Connection], Any]]) -> lis
         try:
             outcomes += _run_all(conn, [work])
         except _WorkFailed as failed:
-            savepoint.rollback()
+            try:
+                savepoint.rollback()
+            except DBAPIError:
+                raise failed from None  # the database itself gave up the whole transaction, as on a full disk
             outcomes.append(_Outcome(error=failed.error))
         else:
             savepoint.commit()
