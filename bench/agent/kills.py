@@ -1,7 +1,7 @@
 """Numbered lines at 1,000 a second for 60 s while the agent is killed five times and the server three times.
 
 Prints what became of every line: stored, lost (must be 0), doubled (must be 0), and those that were read but not yet
-committed when SIGKILL struck, beside their bound: kills × flush_s × rate.
+committed when SIGKILL struck, beside their bound: flush_s at the rate for each kill.
 """
 
 import time
