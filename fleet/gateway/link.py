@@ -42,6 +42,7 @@ QUEUE = "fleet"  # queue group of all nodes
 CONNECT_S = 5  # to the broker, which is on this machine
 AGAIN_S = 0.2  # before a session is opened anew
 CONNZ_S = 0.5  # that servers have to tell their connections
+KICK_S = 2.0
 CUT_AGAIN = 2  # times: a connection that was just being let in shows up a moment later …
 CUT_AGAIN_S = 1.0  # … so a cut is made again
 MAX_LIVE_BYTES = 256 * 1024
@@ -156,8 +157,8 @@ class Link:
 
     async def _cut(self, device_id: str) -> None:
         for server_id, connection_id in await self._connections(device_id):
-            await self._ask_system(f"$SYS.REQ.SERVER.{server_id}.KICK", {"cid": connection_id})
-            log.info("cut a connection", device=device_id)
+            if await self._kick(server_id, connection_id):
+                log.info("cut a connection", device=device_id)
 
     async def _cut_again(self, device_id: str) -> None:
         for _ in range(CUT_AGAIN):
@@ -235,9 +236,17 @@ class Link:
         await _unsubscribe(subscription)
         return found
 
-    async def _ask_system(self, to: str, what: dict[str, int]) -> None:
-        if self._system is not None:
-            await _publish(self._system, to, json.dumps(what).encode())
+    async def _kick(self, server_id: str, connection_id: int) -> bool:
+        """Have a server end a connection; it only does so for one who waits for its answer."""
+        if self._system is None:
+            return False
+        try:
+            told = json.dumps({"cid": connection_id}).encode()
+            await self._system.request(f"$SYS.REQ.SERVER.{server_id}.KICK", told, timeout=KICK_S)
+        except (NatsError, OSError) as error:
+            log.warning("could not cut a connection", why=str(error) or type(error).__name__)
+            return False
+        return True
 
 
 def read_live(data: bytes) -> Live | None:

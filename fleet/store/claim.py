@@ -168,12 +168,9 @@ def _free_name(conn: Connection, product_id: str) -> str:
     while True:
         suffix = "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(SUFFIX_CHARS))
         name = f"{product_id}-{suffix}"
-        taken = (
-            select(device.c.id)
-            .where(device.c.id == name)
-            .union_all(select(claim.c.id).where(claim.c.device_id == name))
-        )
-        if conn.execute(taken).first() is None:
+        enrolled = conn.execute(select(device.c.id).where(device.c.id == name)).first()
+        claimed = conn.execute(select(claim.c.id).where(claim.c.device_id == name)).first()
+        if enrolled is None and claimed is None:
             return name
 
 

@@ -1,0 +1,136 @@
+"""Claims and certificates in either database: used once, in time, by one key."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import Connection
+
+from fleet.core.actor import FLEET
+from fleet.errors import Invalid
+from fleet.store import certificate, claim, device
+from fleet.store.certificate import Certificate, CertificateRevoked, CertificateUnknown
+from fleet.store.claim import AGAIN_US, ClaimExpired, ClaimUnknown, ClaimUsed, DeviceExists
+from fleet.store.database import Database
+
+pytest_plugins = ("databases",)
+
+T = TypeVar("T")
+NOW_US = 1_780_000_000_000_000
+S = 1_000_000
+
+
+def _in(url: str, work: Callable[[Connection], T]) -> T:
+    async def story() -> T:
+        async with Database.open(url) as db:
+            return await db.write(work)
+
+    return asyncio.run(story())
+
+
+def _make(conn: Connection, product: str = "freezer", **fields: object) -> tuple[bytes, claim.Claim]:
+    facts = {"device_id": None, "serial": "", "site": "", "expires_s": 3600, "now_us": NOW_US, "by": FLEET, **fields}
+    return claim.create(conn, product, **facts)  # type: ignore[arg-type] # by name
+
+
+def _enrol(conn: Connection, secret: bytes, mark: str, now_us: int = NOW_US) -> str:
+    used = claim.use(conn, secret, key_hash="k" * 64, now_us=now_us)
+    issued = Certificate(mark * 64, used.claim.device_id, "1f", now_us, now_us + 90 * 86_400 * S)
+    certificate.enrol(conn, used.claim, issued, now_us=now_us, again=used.again)
+    return used.claim.device_id
+
+
+def test_a_claim_names_the_device_and_is_used_once(database_url: str):
+    def work(conn: Connection) -> None:
+        secret, made = _make(conn, serial="S-1", site="Hall 4")
+        used = claim.use(conn, secret, key_hash="a", now_us=NOW_US)
+
+        assert made.device_id.startswith("freezer-")
+        assert len(made.device_id) == len("freezer-") + 6
+        assert used == claim.Use(made, again=False)
+        assert claim.use(conn, secret, key_hash="a", now_us=NOW_US + AGAIN_US - 1).again
+        with pytest.raises(ClaimUsed):
+            claim.use(conn, secret, key_hash="b", now_us=NOW_US)
+        with pytest.raises(ClaimUsed):
+            claim.use(conn, secret, key_hash="a", now_us=NOW_US + AGAIN_US)
+
+    _in(database_url, work)
+
+
+def test_an_expired_claim_and_an_unknown_one_are_told_apart(database_url: str):
+    def work(conn: Connection) -> None:
+        secret, made = _make(conn)
+        with pytest.raises(ClaimExpired):
+            claim.use(conn, secret, key_hash="a", now_us=made.expires_us)
+        with pytest.raises(ClaimUnknown):
+            claim.use(conn, bytes(16), key_hash="a", now_us=NOW_US)
+
+    _in(database_url, work)
+
+
+def test_an_enrolled_id_is_claimed_again_only_after_it_was_revoked(database_url: str):
+    def work(conn: Connection) -> None:
+        secret, _ = _make(conn, device_id="f-1")
+        late, _ = _make(conn, device_id="f-1")
+        _enrol(conn, secret, "a")
+        with pytest.raises(DeviceExists):
+            _make(conn, device_id="f-1")
+        with pytest.raises(DeviceExists):
+            claim.use(conn, late, key_hash="z", now_us=NOW_US)
+        device.revoke(conn, "f-1", "lost", now_us=NOW_US, by=FLEET)
+        anew, _ = _make(conn, device_id="f-1")
+
+        assert _enrol(conn, anew, "b") == "f-1"
+        assert certificate.check(conn, "b" * 64).device_id == "f-1"
+        with pytest.raises(CertificateRevoked):
+            certificate.check(conn, "a" * 64)
+
+    _in(database_url, work)
+
+
+def test_a_certificate_is_good_until_it_or_its_device_is_revoked(database_url: str):
+    def work(conn: Connection) -> None:
+        secret, _ = _make(conn, device_id="f-1")
+        _enrol(conn, secret, "a")
+        certificate.renew(
+            conn, "a" * 64, Certificate("b" * 64, "f-1", "2f", NOW_US, NOW_US + 90 * 86_400 * S), now_us=NOW_US
+        )
+
+        assert {row.fingerprint for row in certificate.rows(conn, "f-1")} == {"a" * 64, "b" * 64}
+        assert certificate.device_of(conn, "a" * 64) == certificate.device_of(conn, "b" * 64) == "f-1"
+        device.revoke(conn, "f-1", "", now_us=NOW_US, by=FLEET)
+        for mark in "ab":
+            with pytest.raises(CertificateRevoked):
+                certificate.check(conn, mark * 64)
+        with pytest.raises(CertificateUnknown):
+            certificate.check(conn, "c" * 64)
+
+    _in(database_url, work)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"product": ""},
+        {"product": "Freezer"},
+        {"product": "a b"},
+        {"product": "x" * 58},
+        {"device_id": "UPPER"},
+        {"device_id": "../x"},
+        {"device_id": "d.1"},
+        {"device_id": "*"},
+        {"device_id": "x" * 65},
+        {"serial": "s" * 129},
+        {"site": "a\nb"},
+        {"expires_s": 59},
+        {"expires_s": 10**9},
+    ],
+    ids=str,
+)
+def test_what_a_claim_cannot_say_is_refused(sqlite_url: str, fields: dict[str, object]):
+    def work(conn: Connection) -> None:
+        with pytest.raises(Invalid):
+            _make(conn, **fields)  # type: ignore[arg-type] # by name
+
+    _in(sqlite_url, work)
