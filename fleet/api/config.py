@@ -68,7 +68,7 @@ class StandingItem(Model):
     handled: int
     outcome: str
     reason: str
-    state: config.State
+    state: config.Agreement
     reported: str | None
     reported_us: int | None
 

@@ -33,7 +33,7 @@ class ConfigState(Model):
     handled: int
     outcome: str
     reason: str
-    state: config.State
+    state: config.Agreement
 
     @classmethod
     def of(cls, one: config.Standing) -> "ConfigState":

@@ -59,7 +59,7 @@ class ChartPoints(Model):
     v: list[Value] | None
     min: list[float] | None
     max: list[float] | None
-    gaps: list[tuple[float, float, str]] = Field(description="From, to (seconds since 1970), and why.")
+    gaps: list[list[float | str]] = Field(description="From, to (seconds since 1970), and why.")
 
 
 @router.get(
@@ -142,7 +142,7 @@ async def get_points(  # noqa: PLR0913 - one argument a filter
             v=None if found.bucket_us else found.v,
             min=found.low if found.bucket_us else None,
             max=found.high if found.bucket_us else None,
-            gaps=[(gap.from_us / 1e6, gap.to_us / 1e6, gap.reason) for gap in found.gaps],
+            gaps=[[gap.from_us / 1e6, gap.to_us / 1e6, gap.reason] for gap in found.gaps],
         )
 
     return await services.db.read(work)

@@ -32,7 +32,7 @@ class Target(StrEnum):
     DEVICE = "device"
 
 
-class State(StrEnum):
+class Agreement(StrEnum):
     """How a device stands to what is desired of it."""
 
     UNSET = "unset"  # the fleet has set nothing; the device runs its seed
@@ -65,7 +65,7 @@ class Standing:
     handled: int
     outcome: str  # seeded, applied, refused; "" if the device never said
     reason: str
-    state: State
+    state: Agreement
     reported_us: int | None
 
 
@@ -249,12 +249,12 @@ def _standing(row: Row[Any]) -> Standing:
     return Standing(row.id, row.product_id, row.desired, applied, handled, outcome, reason, state, row.t_us)
 
 
-def _state(wanted: int, handled: int, outcome: str) -> State:
+def _state(wanted: int, handled: int, outcome: str) -> Agreement:
     if not wanted:
-        return State.UNSET
+        return Agreement.UNSET
     if handled != wanted:
-        return State.PENDING
-    return State.REFUSED if outcome == ConfigOutcome.REFUSED else State.IN_SYNC
+        return Agreement.PENDING
+    return Agreement.REFUSED if outcome == ConfigOutcome.REFUSED else Agreement.IN_SYNC
 
 
 def _check_target(conn: Connection, scope: Target, target: str) -> None:
