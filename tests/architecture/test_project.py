@@ -12,7 +12,10 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("agent", "fleet", "firmware_sim")
-MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+MIGRATIONS = ROOT / "fleet" / "store" / "migrations"  # lists of tables, as long as the tables are
+MODULES = sorted(
+    path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if MIGRATIONS not in path.parents
+)
 OWNERS_SIX = {"aiomqtt", "click", "cryptography", "httpx", "pyserial", "sqlite-utils"}
 MOST_LINES = 500
 MOST_FUNCTION_LINES = 60
@@ -52,14 +55,21 @@ def test_a_module_is_one_idea_a_person_can_hold(path: Path):
     assert ast.get_docstring(tree), "a module's docstring gives its theory"
 
 
-def test_no_broad_except_stands_but_in_a_supervisor_or_at_the_edge():
-    broad = {
+def test_no_broad_except_goes_on_but_in_a_supervisor_or_at_the_edge():
+    going_on = {
         f"{path.relative_to(ROOT)}"
         for path in MODULES
-        if re.search(r"^\s*except( (Base)?Exception\b.*)?:", path.read_text(), re.MULTILINE)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler) and _is_broad(node) and not isinstance(node.body[-1], ast.Raise)
     }
 
-    assert broad <= {"fleet/jobs/runner.py", "fleet/gateway/turns.py"}
+    assert going_on == {"fleet/jobs/runner.py", "fleet/gateway/turns.py"}
+
+
+def _is_broad(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or (
+        isinstance(handler.type, ast.Name) and handler.type.id in {"Exception", "BaseException"}
+    )
 
 
 def test_no_file_names_a_machine_or_a_registry():
