@@ -1,16 +1,27 @@
 """The gateway road: `POST /v1/sync` over HTTPS with mutual TLS. The one file that knows httpx.
 
-Import it when the road is first taken: httpx costs 7 MB, and a device whose link works never needs it after its first
-sync. A connection is kept between calls; `rest` closes it when the link has taken over, since the gateway holds only
-so many.
+Import it when the road is first taken: a device whose link works never needs it after its first sync. A connection is
+kept between calls; `rest` closes it when the link has taken over, since the gateway holds only so many.
+
+The blocking client in threads, one a lane, and not the asynchronous one: that one loads anyio, 5 MB on a device whose
+budget is 45. A call that is given up has its socket shut, which ends its thread at once; only one that is still
+connecting stays for up to CONNECT_S.
 """
 
+import asyncio
+import contextlib
+import socket
 import ssl
+import weakref
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 
 from agent.errors import Busy, Refused, Unavailable
 
+CALLS_AT_ONCE = 2  # one a lane
 CONNECT_S = 10.0
 ANSWER_S = 30.0  # for the whole of a call; a server that cannot commit in this time is overloaded
 MAX_ACK_BYTES = 4 * 1024 * 1024  # of an ack with a config document in it, escaped at its worst
@@ -27,21 +38,50 @@ class Gateway:
     def __init__(self, host: str, port: int, tls: ssl.SSLContext) -> None:
         self._base = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._tls = tls
-        self._client: httpx.AsyncClient | None = None
+        self._client: httpx.Client | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._calls = 0  # under way
+        self._resting = False
 
     async def sync(self, payload: bytes) -> bytes:
         """Send one batch and return the bytes of its ack; raises Unavailable, Busy or Refused."""
-        if self._client is None:
-            self._client = httpx.AsyncClient(
+        self._resting = False
+        if self._client is None or self._threads is None:
+            self._client = httpx.Client(
                 base_url=self._base,
                 verify=self._tls,
                 timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-                limits=httpx.Limits(max_connections=2),
+                limits=httpx.Limits(max_connections=CALLS_AT_ONCE),
             )
+            self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="gateway")
+        loop = asyncio.get_running_loop()
+        self._calls += 1
         try:
-            request = self._client.stream("POST", "/v1/sync", content=payload, headers={"Content-Type": CONTENT_TYPE})
-            async with request as response:
-                body = await _read(response)
+            return await loop.run_in_executor(self._threads, self._post, self._client, payload)
+        except asyncio.CancelledError:
+            self._cut()
+            raise
+        finally:
+            self._calls -= 1
+            if self._resting:
+                await self.rest()
+
+    async def rest(self) -> None:
+        """Close the connection once no call is under way; the next call opens one."""
+        self._resting = self._calls > 0
+        if self._resting or self._client is None or self._threads is None:
+            return
+        self._client.close()
+        self._threads.shutdown(wait=False)
+        self._client = self._threads = None
+
+    def _post(self, client: httpx.Client, payload: bytes) -> bytes:
+        headers = {"Content-Type": CONTENT_TYPE}
+        extensions = {"trace": _told_of_sockets(self._sockets.add)}
+        try:
+            with client.stream("POST", "/v1/sync", content=payload, headers=headers, extensions=extensions) as response:
+                body = _read(response)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unavailable(
                 f"The gateway {self._base} cannot be reached: {error or type(error).__name__}.", hint=_hint(error)
@@ -50,16 +90,26 @@ class Gateway:
             raise _error(self._base, response, body)
         return body
 
-    async def rest(self) -> None:
-        """Close the connection; the next call opens one."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+    def _cut(self) -> None:
+        """Shut the sockets, so that threads that wait for an answer nobody wants any more come to their end."""
+        for it in list(self._sockets):
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(it, socket.SHUT_RDWR)  # not the TLS socket's own, which is no thread's business
 
 
-async def _read(response: httpx.Response) -> bytes:
+def _told_of_sockets(tell: Callable[[socket.socket], None]) -> Callable[[str, Mapping[str, Any]], None]:
+    """Make a trace function of httpcore that tells of each socket once TLS is up."""
+
+    def trace(event: str, about: Mapping[str, Any]) -> None:
+        if event == "connection.start_tls.complete":
+            tell(about["return_value"].get_extra_info("socket"))
+
+    return trace
+
+
+def _read(response: httpx.Response) -> bytes:
     body = bytearray()
-    async for part in response.aiter_bytes():
+    for part in response.iter_bytes():
         body += part
         if len(body) > MAX_ACK_BYTES:
             raise Unavailable(f"The gateway {response.url} answers with more than {MAX_ACK_BYTES} bytes.")

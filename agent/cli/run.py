@@ -1,6 +1,8 @@
 """`fleet-agent run`: the agent itself."""
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -38,3 +40,6 @@ def command(state: Path, config: Path | None, log_level: str) -> None:
     clock = SystemClock()
     log.set_up(log_level, clock.mono_s)
     asyncio.run(run(StateDir(state), config, clock))
+    # All is committed and closed. A thread may still be connecting to a gateway that does not answer; nobody waits.
+    sys.stderr.flush()
+    os._exit(0)
