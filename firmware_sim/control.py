@@ -55,11 +55,10 @@ class Control:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
     def __enter__(self) -> Self:
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._listener)
             self._bind()
-        except BaseException:
-            self._listener.close()
-            raise
+            stack.pop_all()
         return self
 
     def __exit__(
