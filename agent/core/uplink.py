@@ -1,7 +1,7 @@
 """The sync machine, sans IO: rows wait, roads open and close, acks come or do not → what to do next.
 
     actions = uplink.handle(input, now)     # or None as the input, when `due` has come
-    timer   = uplink.due(now)               # monotonic seconds; infinity for never
+    timer   = uplink.due()                  # monotonic seconds; infinity for never
 
 Per lane it knows three numbers, `mark ≤ cursor ≤ top`:
 
@@ -90,6 +90,7 @@ class Uplink:
         self.call_at = now
         self.acked_at = -math.inf
         self.stale_acks = 0
+        self._handled_at = -math.inf
         self._flights = 0  # counted, so that each has a number
         self._delivered: tuple[int, str] | None = None
         self._lanes = {
@@ -99,16 +100,17 @@ class Uplink:
 
     def handle(self, event: Input | None, now: float) -> list[Action]:
         """Take one input, or None for the passing of time; returns what to do, in order."""
+        self._handled_at = now
         actions = [] if event is None else self._take(event, now)
         return actions + self._expire(now) + self.roads.advance(now) + self._depart(now)
 
-    def due(self, now: float) -> float:
+    def due(self) -> float:
         """Return when `handle(None, …)` is wanted next, in monotonic seconds; infinity for never."""
         waiting = any(lane.owed and lane.flight is None for lane in self._lanes.values())
         lanes = (lane.not_before if lane.flight is None else lane.flight.deadline for lane in self._lanes.values())
         times = (self.call_at, self.roads.due(waiting=waiting), *lanes)
-        # What was due by now has been done, or waits for something that brings an input or a later time of its own.
-        return min((t for t in times if t > now), default=math.inf)
+        # What was due when it was last called is done, or waits for an input or for a later time of its own.
+        return min((t for t in times if t > self._handled_at), default=math.inf)
 
     # Time passes.
 

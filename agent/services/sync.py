@@ -153,10 +153,9 @@ class Sync:
                 await self._gateway.rest()
 
     async def _next_input(self, uplink: Uplink) -> Input | None:
-        now = self._clock.mono_s()
-        due = uplink.due(now)
+        due = uplink.due()
         try:
-            async with asyncio.timeout(None if math.isinf(due) else max(0.0, due - now)):
+            async with asyncio.timeout(None if math.isinf(due) else max(0.0, due - self._clock.mono_s())):
                 return await self._inbox.get()
         except TimeoutError:
             return None
