@@ -18,6 +18,7 @@ from fleet.store.database import Database
 
 US_PER_S = 1_000_000
 LEASE_PERIODS = 3  # a lease outlives this many turns
+MAX_HOLDER_CHARS = 64
 MIN_LEASE_S = 10.0  # and clocks that differ by some seconds
 
 _log = structlog.get_logger()
@@ -38,7 +39,8 @@ class Job:
 
 
 async def run_jobs(db: Database, jobs: Sequence[Job], *, holder: str, clock: Callable[[], int] = now_us) -> None:
-    """Run all jobs until cancelled. `holder` names this node among all."""
+    """Run all jobs until cancelled. `holder` names this node among all, by its last 64 characters."""
+    holder = holder[-MAX_HOLDER_CHARS:]
     async with asyncio.TaskGroup() as group:
         for job in jobs:
             group.create_task(_run_job(db, job, holder, clock), name=f"job {job.name}")

@@ -15,11 +15,11 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
@@ -85,6 +85,27 @@ class Subscription:
             self._queue.put_nowait(event)
 
 
+class _Stream(Generic[T]):
+    """One long read: its connection and its iterator, used by one reader thread at a time."""
+
+    def __init__(self, engine: Engine, work: Callable[[Connection], Iterator[T]]) -> None:
+        self._engine = engine
+        self._work = work
+        self._conn: Connection | None = None
+        self._rows: Iterator[T] = iter(())
+
+    def step(self) -> list[T]:
+        if self._conn is None:
+            self._conn = self._engine.connect()
+            self._rows = self._work(self._conn)
+        return list(islice(self._rows, STREAM_ROWS))
+
+    def close(self) -> None:
+        if self._conn is not None:
+            self._rows = iter(())  # a generator in it is closed before its connection
+            self._conn.close()
+
+
 class Database:
     """The fleet's database. `async with Database.open(url) as db`."""
 
@@ -122,8 +143,7 @@ class Database:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(work, loop.create_future(), loop)
         with self._wake:
-            if self._closing:
-                raise Busy("the server is stopping", retry_after_s=5)
+            self._refuse_when_closing()
             if len(self._waiting) >= MAX_QUEUED_WORKS:
                 raise Busy(f"{MAX_QUEUED_WORKS} writes wait already", retry_after_s=1)
             self._waiting.append(waiting)
@@ -133,6 +153,7 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on one snapshot in a reader thread; it cannot write."""
+        self._refuse_when_closing()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     async def stream(self, work: Callable[[Connection], Iterator[T]]) -> AsyncGenerator[list[T], None]:
@@ -141,22 +162,26 @@ class Database:
         Raises Busy when too many streams are open. Close the generator (`contextlib.aclosing`) to give the
         connection back at once.
         """
+        self._refuse_when_closing()
         if self._streams >= MAX_STREAMS:
             raise Busy(f"{MAX_STREAMS} long reads are running already", retry_after_s=2)
         self._streams += 1
-        loop = asyncio.get_running_loop()
-        conn: Connection | None = None
+        stream = _Stream(self._reader_engine, work)
+        step: Future[list[T]] | None = None
         try:
-            conn = await loop.run_in_executor(self._readers, self._reader_engine.connect)
-            rows = await loop.run_in_executor(self._readers, work, conn)
-            while chunk := await loop.run_in_executor(self._readers, list, islice(rows, STREAM_ROWS)):
+            while True:
+                self._refuse_when_closing()
+                step = self._readers.submit(stream.step)
+                chunk = await asyncio.wrap_future(step)
+                if not chunk:
+                    return
                 yield chunk
         except DBAPIError as error:
             raise translate(error) from error
         finally:
             self._streams -= 1
-            if conn is not None:
-                conn.close()
+            if step is not None:  # a reader that goes away leaves a step behind, which still uses the connection
+                step.add_done_callback(lambda _step: stream.close())
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[Subscription]:
@@ -178,6 +203,10 @@ class Database:
         await asyncio.to_thread(self._readers.shutdown)
         self._reader_engine.dispose()
         self._writer_engine.dispose()
+
+    def _refuse_when_closing(self) -> None:
+        if self._closing:
+            raise Busy("the server is stopping", retry_after_s=5)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         try:

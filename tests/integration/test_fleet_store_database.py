@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import sqlite3
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -161,6 +161,34 @@ def test_an_open_stream_keeps_its_snapshot_while_others_write(database_url: str)
 
     assert sum(len(part) for part in parts) == 3000
     assert later == 1
+
+
+def test_a_stream_whose_reader_goes_away_in_mid_step_gives_its_connection_back(database_url: str):
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow(conn: Connection) -> Iterator[int]:
+        begun.set()
+        gate.wait(30)
+        yield from conn.execute(text("SELECT 1")).scalars()
+
+    async def read(db: Database) -> None:
+        async for _ in db.stream(slow):
+            pass
+
+    async def story() -> int:
+        async with Database.open(database_url) as db:
+            await db.write(lambda conn: noted(conn, "x"))
+            for _ in range(database.MAX_STREAMS + database.READERS + 2):
+                begun.clear()
+                gate.clear()
+                reader = asyncio.create_task(read(db))
+                await asyncio.to_thread(begun.wait, 30)
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
+                gate.set()
+            return await streamed(db)
+
+    assert run(story()) == 1
 
 
 def test_the_migrations_make_the_schema_and_nothing_else(database_url: str):
