@@ -10,6 +10,7 @@ The data directory:
 """
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ DEFAULT_DATA = Path("fieldline-data")
 LOCAL_NAMES = ("127.0.0.1", "localhost")
 MIN_SYNC_EVERY_S = 0.1
 MAX_PORT = 65535
+MAX_HOST_CHARS = 253
+HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*")  # RFC 1123, and the _ that people use
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,11 @@ class Settings:
                 f"devices cannot call every {self.sync_every_s:g} s",
                 hint=f"Choose --sync-every from {MIN_SYNC_EVERY_S} to {MAX_NEXT_S}.",
             )
+        for name in self.names:
+            if not _is_host(name):
+                raise Misconfigured(
+                    f"{name!r} is neither a host name nor an address", hint="Give --name as devices call the server."
+                )
         if (self.api_certificate is None) != (self.api_key is None):
             raise Misconfigured("HTTPS needs a certificate and its key", hint="Give both --api-cert and --api-key.")
 
@@ -81,7 +89,9 @@ class Settings:
     @property
     def server_names(self) -> tuple[str, ...]:
         """Every name that the server's certificate shall carry; the first is the one that claims give out."""
-        return tuple(dict.fromkeys((*self.names, *LOCAL_NAMES, "::1", socket.gethostname())))
+        hostname = socket.gethostname()
+        own = (hostname,) if _is_host(hostname) else ()
+        return tuple(dict.fromkeys((*self.names, *LOCAL_NAMES, "::1", *own)))
 
     @property
     def console_url(self) -> str:
@@ -99,6 +109,14 @@ class Settings:
             return ipaddress.ip_address(self.api_host).is_loopback
         except ValueError:
             return self.api_host == "localhost"
+
+
+def _is_host(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return len(name) <= MAX_HOST_CHARS and HOST.fullmatch(name) is not None
+    return True
 
 
 def _is_any(host: str) -> bool:

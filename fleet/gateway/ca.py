@@ -86,11 +86,11 @@ class Authority:
             if set(wanted) <= set(has) and now < _renewal_time(current):
                 return path, False
             wanted = tuple(dict.fromkeys((*wanted, *has)))
+        alternatives = x509.SubjectAlternativeName([_general_name(name) for name in wanted])
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(
-            wanted[0][:MAX_COMMON_NAME_CHARS], key.public_key(), self.certificate.subject, now, SERVER_LIFE
-        )
-        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in wanted]), critical=False)
+        subject = wanted[0][:MAX_COMMON_NAME_CHARS]
+        builder = _builder(subject, key.public_key(), self.certificate.subject, now, SERVER_LIFE)
+        builder = builder.add_extension(alternatives, critical=False)
         certificate = self._sign_leaf(builder, ExtendedKeyUsageOID.SERVER_AUTH)
         _write_private(path, _key_pem(key) + certificate.public_bytes(Encoding.PEM))
         return path, True
