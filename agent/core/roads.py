@@ -30,6 +30,7 @@ class Pace:
     retry_after_jitter: float = 0.25  # up to this share is added to the wait that a busy server asks for
     first_next_s: float = 5.0  # time between calls before the server has named one
     least_next_s: float = 0.05  # time between calls at least, whatever the server says
+    events_s: float = 600.0  # without an event for this long, a batch without rows asks whether the server went back
     stale_s: float = 15.0  # without an ack for this long (and two calls) the next batch carries a snapshot
 
 

@@ -21,7 +21,8 @@ next one says again. So nothing is given up unless the fleet said, in answer to 
 
 When a batch leaves: telemetry when `next_s` of the last ack is over; events with it; urgent events (alarms) at once;
 at once also whatever follows a batch that was cut at its size limit, since that is what a backlog is. After an
-outage, events and a snapshot of the newest values go alone and first.
+outage, events and a snapshot of the newest values go alone and first. A lane that has nothing to send still asks for
+an ack now and then, since only that tells whether the server went back.
 """
 
 import math
@@ -75,6 +76,7 @@ class _Lane:
     owed: bool = False  # a batch is to leave as soon as a road is free
     backlog: bool = False  # the last batch was cut at its limit
     not_before: float = -math.inf
+    acked_at: float = -math.inf
     flight: _Flight | None = None
 
 
@@ -134,7 +136,8 @@ class Uplink:
         if now >= self.call_at:
             self.call_at = now + self.next_s
             self._lanes[Lane.TELEMETRY].owed = True  # with or without rows: it brings the ack
-            self._lanes[Lane.EVENTS].owed |= self._has_rows(Lane.EVENTS)
+            events = self._lanes[Lane.EVENTS]
+            events.owed |= events.top > events.cursor or now - events.acked_at > self._pace.events_s
         is_stale = now - self.acked_at > max(2 * self.next_s, self._pace.stale_s)
         if is_stale and any(lane.owed for lane in self._lanes.values()):
             self._lanes[Lane.EVENTS].owed = True
@@ -235,6 +238,8 @@ class Uplink:
         lane = self._lanes[name]
         lane.mark = lane.cursor = ack.acked_seq or 0
         self._go_on(name, more=True)
+        for other in self._lanes.values():
+            other.owed = True  # a backup is of both lanes
         return [Rewind(name, lane.mark)]
 
     def _advance(self, name: Lane, flight: _Flight, acked_seq: int) -> list[Action]:
@@ -255,7 +260,7 @@ class Uplink:
 
     def _note_pace(self, name: Lane, road: Road, ack: Ack, now: float) -> None:
         """Keep to the server's pace. An ack of events never puts the next call off, or a busy alarm would."""
-        self.acked_at = now
+        self.acked_at = self._lanes[name].acked_at = now
         self.next_s = max(self._pace.least_next_s, min(float(limits.MAX_NEXT_S), ack.next_s))
         call_at = now + self.next_s
         self.call_at = call_at if name is Lane.TELEMETRY else min(self.call_at, call_at)
@@ -266,9 +271,6 @@ class Uplink:
             return []
         self._delivered = (config.revision, config.hash)
         return [Deliver(config)]
-
-    def _has_rows(self, name: Lane) -> bool:
-        return self._lanes[name].top > self._lanes[name].cursor
 
     def _ground(self, lane: _Lane) -> None:
         lane.flight = None

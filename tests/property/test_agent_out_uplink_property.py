@@ -130,12 +130,13 @@ class SyncSchedule(RuleBasedStateMachine):
             rows = self.disk.sendable(lane, self.disk.mark[lane])
             ends[lane] = (self.disk.mark[lane], rows[-1] if rows else self.disk.mark[lane])
         self.uplink = Uplink(ends, self.link_port, self.rng.random, self.now)
+        assert self.uplink.due() <= self.now, "it has to be started"
         self.feed(None)
 
     def feed(self, event: Input | None) -> None:
         for action in self.uplink.handle(event, self.now):
             self.do(action)
-        assert self.uplink.due(self.now) > self.now, "the timer would spin"
+        assert self.uplink.due() > self.now, "the timer would spin"
 
     def do(self, action: Action) -> None:
         match action:
@@ -313,7 +314,7 @@ class SyncSchedule(RuleBasedStateMachine):
             else:
                 self.feed(Acked(ack))
         if not self.sends:
-            self.now = self.uplink.due(self.now)
+            self.now = self.uplink.due()
             self.feed(None)
 
     # What holds.

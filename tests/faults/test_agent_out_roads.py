@@ -1,0 +1,274 @@
+"""Both roads, for real: a TLS gateway and a nats-server. Blocked, killed, back: the rows arrive, once."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import nats
+import pytest
+from agent_out import Authority, Broker, Fleet, Now, free_port, gateway, until
+
+from agent.adapters.buffer import Buffer
+from agent.adapters.https import Gateway
+from agent.adapters.mqtt import connect
+from agent.adapters.tls import client_context
+from agent.core.uplink_events import Road
+from agent.errors import Busy, Refused, Unavailable
+from agent.ports import Reading
+from agent.services.link import Link
+from agent.services.record import Boot, Recorder, restore
+from agent.services.sync import Says, Sync
+from agent.settings import Identity
+from agent.wire.codec import decode, encode
+from agent.wire.messages import Clock, ConfigDocument, ConfigOutcome, Lane, Live, Reported, Watch, Will
+
+BOOT = Boot("boot", lambda: Clock.SYNCED)
+REPORTED = Reported(0, ConfigOutcome.SEEDED, 0, "", "")
+
+
+class Device:
+    """The agent's way out, whole; `send` makes numbered readings."""
+
+    def __init__(self, recorder: Recorder, sync: Sync, buffer: Buffer) -> None:
+        self.recorder, self.sync, self.buffer = recorder, sync, buffer
+        self.configs: list[ConfigDocument] = []
+        self.sent: list[float] = []
+
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            self.sent.append(float(len(self.sent)))
+            self.recorder.readings([Reading("board.n", "1", Now().now_us(), self.sent[-1])])
+
+
+@asynccontextmanager
+async def device(identity: Identity, path: Path) -> AsyncIterator[Device]:
+    tls = client_context(identity)
+    clock = Now()
+    rng = random.Random(1).random  # noqa: S311 - a schedule that can be repeated
+    async with Buffer.open(path) as buffer:
+        recorder = Recorder(buffer, clock, BOOT, await restore(buffer), rng)
+        await recorder.apply((), 0.05)
+        link = Link(
+            lambda port, will: connect(identity.host, port, tls, identity.device_id, will),
+            buffer,
+            recorder,
+            clock,
+            BOOT.boot_id,
+        )
+        configs: list[ConfigDocument] = []
+        sync = Sync(
+            store=buffer,
+            recorder=recorder,
+            link=link,
+            gateway=partial(Gateway, identity.host, identity.gateway_port, tls),
+            clock=clock,
+            boot=BOOT,
+            rng=rng,
+            says=Says(lambda: REPORTED, lambda: None, configs.append),
+        )
+        made = Device(recorder, sync, buffer)
+        made.configs = configs
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(recorder.run()), group.create_task(sync.run())]
+            yield made
+            for task in tasks:
+                task.cancel()
+
+
+class Heard(NamedTuple):
+    """What the fleet heard beside batches, as (leaf, payload), and its connection to the broker."""
+
+    all: list[tuple[str, bytes]]
+    client: nats.NATS
+
+    def of(self, leaf: str) -> list[bytes]:
+        return [payload for said, payload in self.all if said == leaf]
+
+
+@asynccontextmanager
+async def ingest(fleet: Fleet, broker: Broker) -> AsyncIterator[Heard]:
+    """Answer batches on the link as the fleet does; yields all else that devices said, and a way to speak."""
+    heard: list[tuple[str, bytes]] = []
+    client = await nats.connect(
+        f"nats://127.0.0.1:{broker.nats_port}", max_reconnect_attempts=-1, reconnect_time_wait=0.1
+    )
+
+    async def take(message: nats.aio.msg.Msg) -> None:
+        leaf = message.subject.rpartition(".")[2]
+        if leaf == "batch":
+            await client.publish(message.subject.replace("up.batch", "down.ack"), fleet.take(message.data))
+        else:
+            heard.append((leaf, message.data))
+
+    await client.subscribe("fleet.*.up.*", cb=take)
+    await client.flush()
+    try:
+        yield Heard(heard, client)
+    finally:
+        await client.close()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def broker(authority: Authority, tmp_path: Path):
+    broker = Broker(authority, tmp_path)
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+def test_readings_arrive_over_the_gateway(authority: Authority, tmp_path: Path):
+    async def main() -> None:
+        fleet = Fleet()
+        async with gateway(fleet, authority) as port, device(authority.identity(port), tmp_path / "b.db") as one:
+            one.send(50)
+            await until(lambda: len(fleet.readings) == 50)
+            assert fleet.readings == one.sent
+            assert one.sync.status().road is Road.GATEWAY
+            assert fleet.batches[0].lane is Lane.EVENTS
+            await until(lambda: one.sync.status().last_error == "")
+
+    asyncio.run(main())
+
+
+def test_a_gateway_that_goes_and_comes_back_loses_and_doubles_nothing(authority: Authority, tmp_path: Path):
+    async def main() -> None:
+        fleet = Fleet()
+        port = free_port()
+        async with device(authority.identity(port), tmp_path / "b.db") as one:
+            one.send(10)
+            await until(lambda: one.sync.status().last_error)
+            async with gateway(fleet, authority, port):
+                await until(lambda: len(fleet.readings) == 10)
+            one.send(10)
+            await until(lambda: one.sync.status().last_error)
+            async with gateway(fleet, authority, port):
+                fleet.status = 503
+                fleet.headers = {"Retry-After": "1"}
+                one.send(10)
+                await until(lambda: "503" in one.sync.status().last_error)
+                fleet.status = 200
+                await until(lambda: len(fleet.readings) == 30)
+            assert fleet.readings == one.sent
+
+    asyncio.run(main())
+
+
+def test_the_link_takes_over_and_the_gateway_steps_in_while_the_broker_is_dead(
+    authority: Authority, broker: Broker, tmp_path: Path
+):
+    async def main() -> None:
+        fleet = Fleet()
+        fleet.link_port = broker.port
+        async with (
+            gateway(fleet, authority) as port,
+            ingest(fleet, broker) as heard,
+            device(authority.identity(port), tmp_path / "b.db") as one,
+        ):
+            one.send(10)
+            await until(lambda: one.sync.status().road is Road.LINK)
+            assert [leaf for leaf, _ in heard.all] == ["birth"]
+
+            broker.kill()
+            one.send(10)
+            await until(lambda: one.sync.status().road is Road.GATEWAY and len(fleet.readings) == 20)
+
+            await asyncio.to_thread(broker.start)
+            await until(lambda: one.sync.status().road is Road.LINK)
+            one.send(10)
+            await until(lambda: len(fleet.readings) == 30)
+            assert fleet.readings == one.sent
+            assert [rows for rows in fleet.rows.values() if len(set(rows)) != len(rows)] == []
+        assert [decode(Will, data) for data in heard.of("will")]
+
+    asyncio.run(main())
+
+
+def test_a_watched_device_sends_readings_live_and_takes_a_pushed_config(
+    authority: Authority, broker: Broker, tmp_path: Path
+):
+    async def main() -> None:
+        fleet = Fleet()
+        fleet.link_port = broker.port
+        async with (
+            gateway(fleet, authority) as port,
+            ingest(fleet, broker) as heard,
+            device(authority.identity(port), tmp_path / "b.db") as one,
+        ):
+            await until(lambda: one.sync.status().road is Road.LINK)
+            await heard.client.publish("fleet.freezer-abc234.down.watch", encode(Watch(30)))
+            await heard.client.publish("fleet.freezer-abc234.down.config", encode(ConfigDocument(3, "h", "x = 1")))
+            await until(lambda: one.recorder.on_live is not None)
+            one.send(5)
+            await until(lambda: heard.of("live"))
+            await until(lambda: one.configs)
+            live = [decode(Live, data) for data in heard.of("live")]
+
+            assert [reading.v for message in live for reading in message.readings] == one.sent
+            assert one.configs == [ConfigDocument(3, "h", "x = 1")]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "error"),
+    [
+        (401, {}, Refused),
+        (403, {}, Refused),
+        (503, {"Retry-After": "7"}, Busy),
+        (429, {"Retry-After": "7"}, Busy),
+        (503, {}, Unavailable),
+        (500, {}, Unavailable),
+        (413, {}, Unavailable),
+    ],
+)
+def test_the_gateways_answers_say_what_to_do(
+    authority: Authority, status: int, headers: dict[str, str], error: type[Exception]
+):
+    async def main() -> None:
+        fleet = Fleet()
+        fleet.status, fleet.headers = status, headers
+        async with gateway(fleet, authority) as port:
+            road = Gateway("127.0.0.1", port, client_context(authority.identity(port)))
+            with pytest.raises(error) as caught:
+                await road.sync(b"x")
+            await road.rest()
+        assert type(caught.value) is error
+        assert getattr(caught.value, "wait_s", 7.0) == 7.0
+
+    asyncio.run(main())
+
+
+def test_a_server_that_is_not_this_fleet_is_not_spoken_to(authority: Authority, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other")
+
+    async def main() -> None:
+        fleet = Fleet()
+        async with gateway(fleet, other) as port:
+            road = Gateway("127.0.0.1", port, client_context(authority.identity(port)))
+            with pytest.raises(Unavailable, match="prove"):
+                await road.sync(b"x")
+            await road.rest()
+        assert fleet.batches == []
+
+    asyncio.run(main())
+
+
+def test_a_server_of_another_name_is_not_spoken_to(authority: Authority):
+    async def main() -> None:
+        async with gateway(Fleet(), authority) as port:
+            road = Gateway("localhost", port, client_context(authority.identity(port)))
+            with pytest.raises(Unavailable, match="prove"):
+                await road.sync(b"x")
+            await road.rest()
+
+    asyncio.run(main())
