@@ -39,6 +39,11 @@ LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0  # … until it has run for this long
 LOG_LINES = 20  # of its warnings passed on, in LOG_WINDOW_S: a hostile device can provoke any number
 LOG_WINDOW_S = 10.0
+SAID_BETTER = (  # what the broker warns of and the link says with the device and the reason, or is as it shall be
+    "authentication error",
+    "Auth callout service returned an error",
+    "Plaintext passwords detected",  # of one start, in a file of mode 0600
+)
 
 log = structlog.get_logger(part="broker")
 
@@ -227,7 +232,7 @@ async def _pass_on(child: Process, told: deque[str]) -> None:
         if not line:
             return
         level, _, text = line.decode(errors="replace").strip().partition("] ")[2].partition("] ")
-        if level not in ("[ERR", "[WRN", "[FTL") or "Plaintext passwords" in text:  # of one start, 0600
+        if level not in ("[ERR", "[WRN", "[FTL") or any(part in text for part in SAID_BETTER):
             continue
         told.append(text)
         if loop.time() - window > LOG_WINDOW_S:
