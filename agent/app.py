@@ -250,7 +250,10 @@ def _sync_status(server: str, sync: Sync) -> SyncStatus:
     status = sync.status()
     works = status.road is not None and not status.last_error
     road = str(status.road) if works else "link" if status.is_link_up else "none"
-    return SyncStatus(server, road, status.last_ack_us, iso(status.last_ack_us), status.last_error)
+    error = status.last_error
+    if status.is_refused:
+        error = f"The fleet does not accept this device; it needs a new claim. {error}"
+    return SyncStatus(server, road, status.last_ack_us, iso(status.last_ack_us), error)
 
 
 def _load_standing(state: StateDir) -> Standing:

@@ -178,6 +178,8 @@ def _road(s: Status, now: int) -> str:
 def _buffer(buffer: BufferStatus) -> str:
     if not buffer.rows:
         return "empty: the fleet has everything"
+    if not buffer.readings:
+        return f"{buffer.rows} events wait, the oldest for {_span(buffer.age_s)}"
     return f"{buffer.readings} readings wait ({buffer.bytes / 1e3:.0f} kB), the oldest for {_span(buffer.age_s)}"
 
 

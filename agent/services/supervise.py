@@ -48,5 +48,6 @@ class Supervise:
             sentence = self._sentence()
             if sentence != shown:
                 self._manager.status(sentence)
+                log.info("%s", sentence)
                 shown = sentence
             await asyncio.sleep(every_s)
