@@ -82,10 +82,12 @@ class Gateway:
         try:
             with client.stream("POST", "/v1/sync", content=payload, headers=headers, extensions=extensions) as response:
                 body = _read(response)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(
                 f"The gateway {self._base} cannot be reached: {error or type(error).__name__}.", hint=_hint(error)
             ) from error
+        finally:
+            self._calls -= 1
         if response.status_code != httpx.codes.OK:
             raise _error(self._base, response, body)
         return body
