@@ -1,6 +1,6 @@
 """Events: all that happened, the one history that timeline, audit and stream read."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
@@ -10,6 +10,7 @@ from fleet.api.page import Cursor, DeviceFilter, DeviceId, FromTime, Limit, Mode
 from fleet.api.problem import responses
 from fleet.api.times import iso, parse_time
 from fleet.core.event import Event
+from fleet.errors import Invalid
 from fleet.services import Services
 from fleet.store import device, event
 
@@ -26,6 +27,9 @@ Kinds = Annotated[
         description="Whole kinds, or a noun with a dot at its end for all of it; several joined by commas.",
         examples=["alarm.,ticket.opened"],
     ),
+]
+Order = Annotated[
+    Literal["oldest", "newest"], Query(description="Which come first; `newest` goes back from the newest there is.")
 ]
 Noun = Annotated[str | None, Query(max_length=32, pattern=r"^[a-z_]*$", examples=["ticket"])]
 
@@ -83,13 +87,13 @@ async def list_events(  # noqa: PLR0913 - one argument a filter
     noun: Noun = None,
     from_: FromTime = None,
     to: ToTime = None,
+    order: Order = "oldest",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[EventItem]:
-    """List events in the order in which they were written, from `after` on."""
-    begin = page.decode_number(cursor)
-    wanted = {"device_id": device_id, "kinds": kinds_of(kind), "noun": noun or None}
-    return await _page(services, after if begin is None else begin, wanted, (from_, to), limit)
+    """List events in the order in which they were written, from `after` on; or the newest first."""
+    wanted = {"device_id": device_id, "kinds": kinds_of(kind), "noun": noun or None, **_place(order, after, cursor)}
+    return await _page(services, wanted, (from_, to), limit)
 
 
 @router.get("/devices/{device_id}/events", responses=responses(401, 403, 404, 422))
@@ -102,18 +106,27 @@ async def list_device_events(  # noqa: PLR0913 - one argument a filter
     kind: Kinds = None,
     from_: FromTime = None,
     to: ToTime = None,
+    order: Order = "oldest",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[EventItem]:
-    """List what happened to one device, in the order in which it was written."""
+    """List what happened to one device, in the order in which it was written; or the newest first."""
     await services.db.read(lambda conn: device.get(conn, device_id))
+    wanted = {"device_id": device_id, "kinds": kinds_of(kind), **_place(order, after, cursor)}
+    return await _page(services, wanted, (from_, to), limit)
+
+
+def _place(order: str, after: int, cursor: str | None) -> dict[str, int | None]:
     begin = page.decode_number(cursor)
-    wanted = {"device_id": device_id, "kinds": kinds_of(kind)}
-    return await _page(services, after if begin is None else begin, wanted, (from_, to), limit)
+    if order == "newest":
+        if after:
+            raise Invalid("`after` goes forward, `order=newest` goes back", hint="Leave one of them out.")
+        return {"before": begin}
+    return {"after": after if begin is None else begin}
 
 
 async def _page(
-    services: Services, after: int, wanted: dict[str, Any], times: tuple[str | None, str | None], limit: int
+    services: Services, wanted: dict[str, Any], times: tuple[str | None, str | None], limit: int
 ) -> Page[EventItem]:
     now_us = services.now_us()
     span: dict[str, Any] = {
@@ -121,5 +134,5 @@ async def _page(
         for name, said in zip(("from", "to"), times, strict=True)
         if said is not None
     }
-    found = await services.db.read(lambda conn: event.page(conn, after=after, limit=limit, **wanted, **span))
+    found = await services.db.read(lambda conn: event.page(conn, limit=limit, **wanted, **span))
     return page.page_of([EventItem.of(one) for one in found], limit, found[-1].id if found else None)

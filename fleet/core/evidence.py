@@ -10,7 +10,6 @@ least and the greatest of equal stretches of time, which keeps every peak.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 
 from agent.wire.messages import Value
 
@@ -23,6 +22,7 @@ ELSEWHERE_US = 30 * 86_400 * US_PER_S  # tickets of the same symptom of this lon
 MAX_SERIES_READINGS = 2_000  # of one series
 MAX_READINGS = 20_000  # of all series together
 MIN_SERIES_READINGS = 100  # of one series, however many there are
+MAX_OPENING_READINGS = 20_000  # looked at while the ticket is opened, newest first; all are when it is completed
 MAX_EVENTS = 100
 MAX_ELSEWHERE = 20
 MAX_ALARMS = 50
@@ -138,57 +138,71 @@ def series_share(series: int) -> int:
     return max(MIN_SERIES_READINGS, min(MAX_SERIES_READINGS, MAX_READINGS // max(1, series)))
 
 
+_Row = tuple[int, int, Value]
+"""Event time (µs), place in the order in which readings came, value."""
+
+
+class Collector:
+    """Takes the readings of one series in `from_us` ≤ t < `to_us`, in any order, and keeps at most `most` of them.
+
+    All of them while they are few enough. Beyond that, of each of equal stretches of time the least and the greatest;
+    of a stretch without numbers (text, or no value) the first that came. Memory is bounded however many come.
+    """
+
+    def __init__(self, *, from_us: int, to_us: int, most: int) -> None:
+        self._from_us = from_us
+        self._to_us = to_us
+        self._most = most
+        self._stretches = max(1, most // 2)
+        self._width = max(1, -(-(to_us - from_us) // self._stretches))
+        self._all: list[_Row] | None = []
+        self._least: dict[int, _Row] = {}  # by stretch
+        self._greatest: dict[int, _Row] = {}
+        self._others: dict[int, _Row] = {}  # the first that is no number
+        self._count = 0
+
+    def add(self, readings: Iterable[tuple[int, Value]]) -> None:
+        """Take readings `(t_us, value)`; what lies outside the span is left out."""
+        from_us, to_us = self._from_us, self._to_us
+        rows = [(t_us, self._count + i, value) for i, (t_us, value) in enumerate(readings) if from_us <= t_us < to_us]
+        self._count += len(rows)
+        if self._all is not None:
+            self._all += rows
+            if len(self._all) <= self._most:
+                return
+            rows, self._all = self._all, None
+        self._thin(rows)
+
+    def facts(self, series: str, unit: str) -> SeriesFacts:
+        """Return what was kept, in order of time."""
+        found = self._all
+        if found is None:
+            others = (row for at, row in self._others.items() if at not in self._least)
+            found = list({*self._least.values(), *self._greatest.values(), *others})
+        found.sort(key=lambda row: row[:2])
+        times, values = tuple(row[0] for row in found), tuple(row[2] for row in found)
+        return SeriesFacts(series, unit, self._count, self._all is None, times, values)
+
+    def _thin(self, rows: Iterable["_Row"]) -> None:
+        least, greatest, last = self._least, self._greatest, self._stretches - 1
+        for row in rows:
+            at = min(last, (row[0] - self._from_us) // self._width)
+            value = row[2]
+            if value is None or isinstance(value, str):
+                self._others.setdefault(at, row)
+                continue
+            if at not in least:
+                least[at] = greatest[at] = row
+            elif value < least[at][2]:  # type: ignore[operator] # only numbers are kept there
+                least[at] = row
+            elif value > greatest[at][2]:  # type: ignore[operator] # only numbers are kept there
+                greatest[at] = row
+
+
 def collect(  # noqa: PLR0913 - one argument a fact
     series: str, unit: str, readings: Iterable[tuple[int, Value]], *, from_us: int, to_us: int, most: int
 ) -> SeriesFacts:
-    """Take the readings `(t_us, value)` of one series in `from_us` ≤ t < `to_us`, at most `most`; more are thinned.
-
-    Memory is bounded by `most` readings however many come.
-    """
-    kept: list[tuple[int, Value]] = []
-    rest = iter(readings)
-    for reading in rest:
-        kept.append(reading)
-        if len(kept) > most:
-            break
-    count = len(kept)
-    thinned = count > most
-    if thinned:
-        count, kept = thin(chain(kept, rest), from_us=from_us, to_us=to_us, most=most)
-    return SeriesFacts(series, unit, count, thinned, tuple(t_us for t_us, _ in kept), tuple(v for _, v in kept))
-
-
-def thin(
-    readings: Iterable[tuple[int, Value]], *, from_us: int, to_us: int, most: int
-) -> tuple[int, list[tuple[int, Value]]]:
-    """Count readings, and keep at most `most`: of each equal stretch of time the least and the greatest, in order.
-
-    Of a stretch without numbers (text, or no value) the first reading stays.
-    """
-    stretches = max(1, most // 2)
-    width = max(1, -(-(to_us - from_us) // stretches))
-    kept: dict[int, tuple[_Ranked, _Ranked]] = {}
-    count = 0
-    for t_us, value in readings:
-        at = max(0, min(stretches - 1, (t_us - from_us) // width))
-        ranked = _Ranked(t_us, count, value)
-        least, greatest = kept.get(at, (ranked, ranked))
-        kept[at] = (_better(ranked, least, sign=-1), _better(ranked, greatest, sign=1))
-        count += 1
-    rows = [{least.order: least, greatest.order: greatest} for _, (least, greatest) in sorted(kept.items())]
-    return count, [(row.t_us, row.value) for pair in rows for _, row in sorted(pair.items())]
-
-
-@dataclass(frozen=True, slots=True)
-class _Ranked:
-    t_us: int
-    order: int
-    value: Value
-
-
-def _better(one: _Ranked, held: _Ranked, *, sign: int) -> _Ranked:
-    if not isinstance(one.value, int | float):
-        return held
-    if not isinstance(held.value, int | float):
-        return one
-    return one if sign * one.value > sign * held.value else held
+    """Take the readings of one series at once; see `Collector`."""
+    collector = Collector(from_us=from_us, to_us=to_us, most=most)
+    collector.add(readings)
+    return collector.facts(series, unit)

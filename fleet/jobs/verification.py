@@ -27,8 +27,14 @@ async def turn(db: Database, now_us: int) -> None:
             await db.write(_settling(due, verdict, now_us))
     if await db.read(lambda conn: ticket.closing(conn, now_us=now_us, limit=1)):
         await db.write(lambda conn: ticket.close_due(conn, now_us=now_us))
-    if await db.read(lambda conn: evidence.incomplete(conn, now_us=now_us, limit=1)):
-        await db.write(lambda conn: evidence.complete_due(conn, now_us=now_us))
+    for ticket_id in await db.read(lambda conn: evidence.incomplete(conn, now_us=now_us)):
+        await _complete(db, ticket_id)
+
+
+async def _complete(db: Database, ticket_id: int) -> None:
+    """Complete a ticket's evidence; the readings are read beside the writer, which has better things to do."""
+    whole = await db.read(lambda conn: evidence.settled(conn, evidence.of_ticket(conn, ticket_id)))
+    await db.write(lambda conn: evidence.complete(conn, ticket_id, whole))
 
 
 def _judging(about: Ticket) -> Callable[[Connection], Judgement]:

@@ -3,6 +3,7 @@
 Only the columns of the wanted series become Python objects; all others stay bytes (msgspec's Raw).
 """
 
+from collections.abc import Iterator
 from itertools import accumulate
 
 import msgspec
@@ -47,6 +48,16 @@ def readings(body: bytes, series: str, first_seq: int, last_seq: int) -> list[tu
                     found.extend(zip(times, _values.decode(columns.v), strict=True))
     found.sort(key=_time)  # stable; sorted already, unless the device's clock was set back
     return found
+
+
+def each_series(body: bytes, first_seq: int, last_seq: int) -> Iterator[tuple[str, Iterator[tuple[int, Value]]]]:
+    """Yield the readings of every series, segment by segment; rows outside `first_seq`…`last_seq` are left out."""
+    for segment in _body.decode(unpack(body)).segments:
+        if first_seq <= segment.seq <= last_seq:
+            for columns in segment.series:
+                times = accumulate(_steps.decode(columns.dt), initial=columns.t0_us)
+                next(times)  # dt[0] is 0: the first reading is at t0_us
+                yield columns.name, zip(times, _values.decode(columns.v), strict=True)
 
 
 def _time(reading: tuple[int, Value]) -> int:

@@ -7,10 +7,11 @@ from itertools import islice
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from agent.wire.messages import AlarmState, Value
+from agent.wire.messages import AlarmState
 from fleet.core import evidence as core
 from fleet.core.evidence import (
     AlarmFacts,
+    Collector,
     ConfigFacts,
     DeviceFacts,
     ElsewhereFacts,
@@ -22,12 +23,14 @@ from fleet.core.evidence import (
 )
 from fleet.core.verification import sample_period_us
 from fleet.errors import NotFound
-from fleet.store import config, device, event, gap, latest, query
-from fleet.store.schema import alarm, reported, ticket
+from fleet.store import body, config, device, event, gap, latest, query
+from fleet.store.schema import alarm, batch, reported, ticket
 
 PERIOD_READINGS = 100  # readings from which the sample period is told
 PERIOD_SPANS_US = (5 * 60 * 1_000_000, 3600 * 1_000_000, 86_400 * 1_000_000)  # how far back they are looked for
 MAX_INCOMPLETE = 10  # tickets completed in one go
+
+_BODY = (batch.c.first_seq, batch.c.last_seq, batch.c.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def take(conn: Connection, about: Subject, *, taken_us: int, repeat_of: int | No
         device=DeviceFacts(found.id, found.product_id, found.serial, found.site, found.agent_version),
         config=_config(conn, about.device_id),
         latest=_latest(conn, about.device_id),
-        readings=_readings(conn, about.device_id, from_us, to_us),
+        readings=_readings(conn, about.device_id, from_us, to_us, most=core.MAX_OPENING_READINGS),
         open_alarms=_open_alarms(conn, about.device_id),
         events=_events(conn, about.device_id, about.raised_us),
         elsewhere=_elsewhere(conn, about),
@@ -63,10 +66,10 @@ def take(conn: Connection, about: Subject, *, taken_us: int, repeat_of: int | No
 
 def of_ticket(conn: Connection, ticket_id: int) -> Evidence:
     """Return a ticket's evidence; raises NotFound."""
-    body = conn.execute(select(ticket.c.evidence).where(ticket.c.id == ticket_id)).scalar_one_or_none()
-    if body is None:
+    kept = conn.execute(select(ticket.c.evidence).where(ticket.c.id == ticket_id)).scalar_one_or_none()
+    if kept is None:
         raise NotFound(f"there is no ticket T-{ticket_id}", hint="`fleet ticket list` shows all tickets.")
-    return load(body)
+    return load(kept)
 
 
 def due_us(about: Subject) -> int:
@@ -80,12 +83,10 @@ def incomplete(conn: Connection, *, now_us: int, limit: int = MAX_INCOMPLETE) ->
     return list(conn.execute(due.limit(limit)).scalars())
 
 
-def complete_due(conn: Connection, *, now_us: int) -> None:
-    """Take the readings anew of tickets whose window has passed since. All else stays frozen."""
-    for ticket_id in incomplete(conn, now_us=now_us):
-        whole = replace(settled(conn, of_ticket(conn, ticket_id)), complete=True)
-        values = {"evidence": dump(whole), "evidence_due_us": None}
-        conn.execute(update(ticket).where(ticket.c.id == ticket_id).values(**values))
+def complete(conn: Connection, ticket_id: int, whole: Evidence) -> None:
+    """Keep evidence as `settled` made it; it is taken no further."""
+    values = {"evidence": dump(replace(whole, complete=True)), "evidence_due_us": None}
+    conn.execute(update(ticket).where(ticket.c.id == ticket_id).values(**values))
 
 
 def settled(conn: Connection, kept: Evidence) -> Evidence:
@@ -102,9 +103,9 @@ def dump(evidence: Evidence) -> str:
     return msgspec.json.encode(evidence).decode()
 
 
-def load(body: str) -> Evidence:
+def load(text: str) -> Evidence:
     """Read evidence as it was stored."""
-    return msgspec.json.decode(body, type=Evidence)
+    return msgspec.json.decode(text, type=Evidence)
 
 
 def period_us(conn: Connection, device_id: str, series: str, before_us: int) -> int:
@@ -136,14 +137,25 @@ def _latest(conn: Connection, device_id: str) -> tuple[LatestFacts, ...]:
     )
 
 
-def _readings(conn: Connection, device_id: str, from_us: int, to_us: int) -> tuple[SeriesFacts, ...]:
-    known = latest.get(conn, device_id)
-    most = core.series_share(len(known))
-    facts = []
-    for series, newest in known.items():
-        readings: Iterator[tuple[int, Value]] = query.readings(conn, device_id, series, from_us, to_us)
-        facts.append(core.collect(series, newest.unit, readings, from_us=from_us, to_us=to_us, most=most))
-    return tuple(facts)
+def _readings(
+    conn: Connection, device_id: str, from_us: int, to_us: int, *, most: int | None = None
+) -> tuple[SeriesFacts, ...]:
+    """Collect the readings of all series in one pass over the batches, newest first, `most` looked at (about)."""
+    units = {name: newest.unit for name, newest in latest.get(conn, device_id).items()}
+    bounds = {"from_us": from_us, "to_us": to_us, "most": core.series_share(len(units))}
+    found: dict[str, Collector] = {name: Collector(**bounds) for name in units}
+    mine = (batch.c.device_id == device_id) & (batch.c.to_us >= from_us) & (batch.c.from_us < to_us)
+    seen = 0
+    for named in conn.execute(select(batch.c.id, batch.c.readings).where(mine).order_by(batch.c.to_us.desc())).all():
+        kept = conn.execute(select(*_BODY).where(batch.c.id == named.id)).one()
+        for name, readings in body.each_series(kept.body, kept.first_seq, kept.last_seq):
+            if name not in found:
+                found[name] = Collector(**bounds)
+            found[name].add(readings)
+        seen += named.readings
+        if most is not None and seen >= most:
+            break
+    return tuple(collector.facts(name, units.get(name, "")) for name, collector in sorted(found.items()))
 
 
 def _open_alarms(conn: Connection, device_id: str) -> tuple[AlarmFacts, ...]:

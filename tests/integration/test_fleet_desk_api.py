@@ -416,6 +416,8 @@ def test_events_are_read_in_order_from_any_of_them_on(sqlite_url: str) -> None:
             after = mine[1]["id"]
             rest = (await desk.read.get(f"/events?after={after}&device={DEVICE}")).json()["items"]
             assert [one["id"] for one in rest] == [one["id"] for one in mine[2:]]
+            newest = await _all(desk.read, f"/devices/{DEVICE}/events", limit=3, order="newest")
+            assert newest == [one["id"] for one in reversed(mine)]
             lost = (await desk.read.get("/events?kind=port.lost,alarm.&noun=device")).json()["items"]
             assert [one["kind"] for one in lost] == ["port.lost"]
 
