@@ -1,5 +1,7 @@
 """Who may come in on the link: the answer to the broker's callout, out of the database."""
 
+import asyncio
+
 import structlog
 
 from fleet.clock import now_us
@@ -7,13 +9,14 @@ from fleet.errors import FleetError, Refused
 from fleet.gateway.broker import ACCOUNT
 from fleet.gateway.ca import fingerprint
 from fleet.gateway.callout import Asking, CalloutError, Issuer, read_request
+from fleet.gateway.seldom import Seldom
 from fleet.store import certificate
 from fleet.store.database import Database
 
 log = structlog.get_logger(part="link")
 
 
-async def admit(db: Database, issuer: Issuer, data: bytes) -> bytes | None:
+async def admit(db: Database, issuer: Issuer, data: bytes, seldom: Seldom) -> bytes | None:
     """Answer one authorization request; None where it cannot be answered now, and the broker gives up by itself.
 
     Let in is who shows a certificate that the fleet has issued and not revoked, under an MQTT client id that is the
@@ -29,7 +32,8 @@ async def admit(db: Database, issuer: Issuer, data: bytes) -> bytes | None:
         known = await db.read(lambda conn: certificate.check(conn, fingerprint(asking.certificate)))
         _check_client_id(asking, known.device_id)
     except Refused as error:
-        log.warning("refused a connection", why=error.message, host=asking.host, client=asking.client_id)
+        if seldom.may(f"{asking.host} {error.message}", asyncio.get_running_loop().time()):
+            log.warning("refused a connection", why=error.message, host=asking.host, client=asking.client_id)
         return issuer.refuse(asking, error.message, now_s=now_s)
     except FleetError as error:
         log.warning("could not judge a connection", why=error.message, host=asking.host, client=asking.client_id)

@@ -29,12 +29,13 @@ from agent.wire.errors import WireError
 from agent.wire.limits import MAX_SERIES, MAX_UNIT_CHARS, MAX_VALUE_CHARS
 from agent.wire.messages import Birth, ConfigDocument, Live, Watch, Will
 from agent.wire.topics import Down, Up, down, subject, up
-from fleet.errors import Busy, Refused
+from fleet.errors import Busy, NotFound, Refused
 from fleet.gateway import callout
 from fleet.gateway.admit import admit
 from fleet.gateway.broker import ACCOUNT, Access, Broker
 from fleet.gateway.ingest import Ingest
-from fleet.gateway.turns import Turns
+from fleet.gateway.seldom import Seldom
+from fleet.gateway.turns import SAID_EVERY_S, Turns
 from fleet.store.database import Database
 
 ROAD = "link"
@@ -73,6 +74,7 @@ class Link:
         self._watched: dict[str, _Watched] = {}
         self._group: asyncio.TaskGroup | None = None  # of the session
         self._up = asyncio.Event()
+        self._seldom = Seldom(SAID_EVERY_S)
 
     async def run(self) -> None:
         """Serve one start of the broker after the other until cancelled."""
@@ -166,7 +168,7 @@ class Link:
             await self._cut(device_id)
 
     async def _admit(self, access: Access, msg: Msg) -> None:
-        answer = await admit(self._db, access.issuer, msg.data)
+        answer = await admit(self._db, access.issuer, msg.data, self._seldom)
         if answer is not None and self._client is not None:
             await _publish(self._client, msg.reply, answer)
 
@@ -182,11 +184,15 @@ class Link:
             else:
                 await self._ingest.will(device_id, decode(Will, _small(msg.data)))
         except WireError as error:
-            log.warning("a device said what cannot be read", device=device_id, leaf=leaf, why=str(error))
+            self._warn("a device said what cannot be read", device_id, leaf, str(error))
         except Busy as error:
-            log.warning("left a device without an answer", device=device_id, leaf=leaf, why=error.message)
-        except Refused as error:
-            log.warning("a device spoke that may not", device=device_id, leaf=leaf, why=error.message)
+            self._warn("left a device without an answer", device_id, leaf, error.message)
+        except (Refused, NotFound) as error:
+            self._warn("a device spoke that may not", device_id, leaf, error.message)
+
+    def _warn(self, text: str, device_id: str, leaf: str, why: str) -> None:
+        if self._seldom.may(f"{device_id} {text}", asyncio.get_running_loop().time()):
+            log.warning(text, device=device_id, leaf=leaf, why=why)
 
     async def _say(self, device_id: str, leaf: Down, payload: bytes) -> None:
         """Publish to a device; where there is no broker nothing is lost, since the next ack says the same."""

@@ -11,10 +11,13 @@ import structlog
 from nats.aio.msg import Msg
 
 from agent.wire.topics import device_of
+from fleet.gateway.seldom import Seldom
 
 MAX_PENDING_OF_ONE = 8  # messages of one device: two batches in flight, birth, will, and room for a reconnect
 MAX_PENDING = 2048  # messages of all
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of their payloads
+
+SAID_EVERY_S = 60.0  # of one device
 
 log = structlog.get_logger(part="link")
 
@@ -28,6 +31,7 @@ class Turns:
         self._waiting: dict[str, deque[Msg]] = {}
         self._pending = 0
         self._pending_bytes = 0
+        self._seldom = Seldom(SAID_EVERY_S)
 
     async def offer(self, msg: Msg) -> None:
         """Take a message in, or drop it where too much waits: without an ack it comes again."""
@@ -35,7 +39,8 @@ class Turns:
         queue = self._waiting.get(device_id)
         full = self._pending >= MAX_PENDING or self._pending_bytes + len(msg.data) > MAX_PENDING_BYTES
         if not device_id or full or (queue is not None and len(queue) >= MAX_PENDING_OF_ONE):
-            log.warning("dropped what a device said: too much waits", device=device_id, waiting=self._pending)
+            if self._seldom.may(device_id, asyncio.get_running_loop().time()):
+                log.warning("dropped what a device said: too much waits", device=device_id, waiting=self._pending)
             return
         self._pending += 1
         self._pending_bytes += len(msg.data)
