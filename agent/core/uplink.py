@@ -137,9 +137,10 @@ class Uplink:
             self.call_at = now + self.next_s
             self._lanes[Lane.TELEMETRY].owed = True  # with or without rows: it brings the ack
             events = self._lanes[Lane.EVENTS]
-            events.owed |= events.top > events.cursor or now - events.acked_at > self._pace.events_s
+            if events.flight is None:
+                events.owed |= events.top > events.cursor or now - events.acked_at > self._pace.events_s
         is_stale = now - self.acked_at > max(2 * self.next_s, self._pace.stale_s)
-        if is_stale and any(lane.owed for lane in self._lanes.values()):
+        if is_stale and self._lanes[Lane.TELEMETRY].owed and self._lanes[Lane.EVENTS].flight is None:
             self._lanes[Lane.EVENTS].owed = True
         actions: list[Action] = []
         for name in (Lane.EVENTS,) if is_stale else (Lane.EVENTS, Lane.TELEMETRY):
