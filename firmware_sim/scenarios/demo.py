@@ -41,12 +41,9 @@ class Demo:
         """Start the server, enrol five devices, connect their boards; returns when readings flow."""
         self._say("A fleet server starts: SQLite, its own CA, an embedded broker, the console.")
         self._world.start_server()
-        self._say("Five machines are claimed, make their keys and enrol.")
+        self._say("Five machines make their keys, enrol with their claims, and listen to their boards.")
         with ThreadPoolExecutor(len(MACHINES)) as pool:
-            list(pool.map(self._enrol, MACHINES))
-        for machine in MACHINES:
-            self._world.start_board(machine.device, machine.board)
-            self._world.start_agent(machine.device, machine.config(self._world.port(machine.device)))
+            list(pool.map(self._connect, MACHINES))
         self._stage.wait_for("readings of all five devices", self._all_flow, most_s=START_S)
         self._say("Readings flow from all five: serial port, outbox, mutual TLS, commit, ack.")
 
@@ -72,8 +69,8 @@ class Demo:
     def verdict(self) -> dict[str, object]:
         """Stop the boards, let the outboxes drain, and compare every ledger with the API."""
         self._say("The boards stop. Every ledger is compared with what the API returns.")
-        for machine in MACHINES:
-            self._world.stop_board(machine.device)
+        with ThreadPoolExecutor(len(MACHINES)) as pool:
+            list(pool.map(self._world.stop_board, [machine.device for machine in MACHINES]))
         counts = {
             machine.device: self._world.settled(machine.device, excused_s=EXCUSED_S, most_s=STEP_S)
             for machine in MACHINES
@@ -129,8 +126,10 @@ Ctrl-C stops everything and leaves nothing behind.
         moved = self._stage.wait_for("verification starts", lambda: self._ticket(state="verifying"), most_s=STEP_S)
         self._say(f"The signal is good: T-{moved['id']} is {moved['state']}, until the signal has proven the repair.")
 
-    def _enrol(self, machine: Machine) -> None:
-        self._world.enrol(machine.device, machine.product, "--serial", machine.serial, "--site", machine.site)
+    def _connect(self, machine: Machine) -> None:
+        self._world.start_board(machine.device, machine.board)
+        self._world.enrol(machine.device, machine.product, serial=machine.serial, site=machine.site)
+        self._world.start_agent(machine.device, machine.config(self._world.port(machine.device)))
 
     def _kill(self) -> None:
         self._world.kill_agent(KILLED.device)

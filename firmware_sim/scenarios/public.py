@@ -38,6 +38,12 @@ class Fleet:
             return None
         return answer.json() if answer.is_success else None
 
+    def post(self, path: str, **body: str) -> dict[str, Any]:
+        """Post a JSON object and return the one that is answered; raises httpx.HTTPError."""
+        answer = self._client.post(path, json=body)
+        answer.raise_for_status()
+        return dict(answer.json())
+
     def items(self, path: str, **query: str | int) -> list[dict[str, Any]]:
         """Return the first page of a list; empty if there is no answer."""
         answer = self.get(path, **query)

@@ -3,7 +3,6 @@
 The demo, the tests of the whole and the benchmarks all build on this, each with a story of its own.
 """
 
-import json
 import signal
 import time
 from collections.abc import Sequence
@@ -68,10 +67,10 @@ class World:
         self.stage.send(SERVER, signal.SIGKILL)
         self.start_server()
 
-    def enrol(self, device: str, product: str, *words: str) -> None:
-        """Claim and enrol one device."""
-        made = self.stage.run("fleet", "claim", "create", "--product", product, "--device", device, *words, "--json")
-        self.stage.run("fleet-agent", "enroll", json.loads(made)["claim"], "--state", str(self.state(device)))
+    def enrol(self, device: str, product: str, **facts: str) -> None:
+        """Claim and enrol one device; `facts` are its serial and site."""
+        made = self.fleet.post("/api/v1/claims", product=product, device=device, **facts)
+        self.stage.run("fleet-agent", "enroll", made["claim"], "--state", str(self.state(device)))
 
     def start_agent(self, device: str, config: str | None = None) -> None:
         """Start a device's agent; `config` seeds its first config."""

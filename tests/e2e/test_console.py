@@ -22,7 +22,7 @@ SEEN_MS = 20_000
 def world() -> Iterator[World]:
     with Stage() as stage, World(stage) as made:
         made.start_server()
-        made.enrol(DEVICE, "freezer", "--serial", "FZ-1", "--site", "Market Hall 3")
+        made.enrol(DEVICE, "freezer", serial="FZ-1", site="Market Hall 3")
         made.start_board(DEVICE, Board("freezer", "csv", seed=7))
         config = f'[[source]]\nname = "board"\nport = "{made.port(DEVICE)}"\nbaudrate = 115200\n{FREEZER}'
         made.start_agent(DEVICE, config)
