@@ -5,14 +5,15 @@ import os
 import secrets
 import signal
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import aiomqtt
 import pytest
-from gate import Device, Gate, running, until
+from gate import Device, Gate, publish, running, until
 
 from agent.wire.codec import decode, encode
-from agent.wire.messages import ConfigDocument, Live, Newest, Watch
+from agent.wire.messages import Birth, ConfigDocument, Live, Newest, Watch, Will
 from agent.wire.topics import Down, Up, down, up
 
 CUT_S = 5.0
@@ -40,9 +41,10 @@ def test_presence_follows_the_link_and_a_broken_one_is_told_by_its_will(tmp_path
         async with running(tmp_path) as gate:
             device = await gate.enrol()
             before = await device.presence()
-            async with device.linked(connection=7):
+            async with device.raw(Will(7)) as (_, writer):
+                born = Birth(1, 7, 1_780_000_000_000_000, "boot-1", "0.1.0")
+                writer.write(publish(up(device.id, Up.BIRTH), encode(born)))
                 await until(_is(device, "online"), "online after birth")
-                await _drop(gate, device)
             await until(_is(device, "late"), "late after the will")
 
             assert before == "never"
@@ -195,9 +197,12 @@ def test_a_message_beyond_the_brokers_limit_ends_that_connection_alone(tmp_path:
         async with running(tmp_path) as gate:
             device, other = await gate.enrol(), await gate.enrol()
             async with other.linked() as bystander:
-                async with device.linked() as client:
-                    await client.publish(up(device.id, Up.BATCH), bytes(3_000_000), qos=0)
-                    await device.lost(client)
+                async with device.raw(Will(1)) as (reader, writer):
+                    writer.write(publish(up(device.id, Up.BATCH), bytes(3_000_000)))
+                    with suppress(ConnectionError, ssl.SSLError):
+                        await writer.drain()
+                        async with asyncio.timeout(20):
+                            assert await reader.read() == b""
 
                 assert (await other.send(bystander, other.batch())).acked_seq == 1
 
@@ -278,13 +283,6 @@ def _queued(client: aiomqtt.Client) -> list[aiomqtt.Message]:
     while len(client.messages):
         found.append(client._queue.get_nowait())  # noqa: SLF001 - there is no public look at what waits
     return found
-
-
-async def _drop(gate: Gate, device: Device) -> None:
-    """End the device's connection without a DISCONNECT, so that its will is published: a second one takes its id."""
-    async with device.mqtt():
-        pass
-    del gate
 
 
 async def _tls_ends(gate: Gate, context: ssl.SSLContext) -> bool:
