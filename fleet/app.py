@@ -115,6 +115,7 @@ async def _serve_on(
             await _announce(settings, db, link, secret, say)
             await stop.wait()
             log.info("stopping")
+            logs.hush_endings()
 
 
 JOBS = (PRESENCE, VERIFICATION)

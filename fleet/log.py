@@ -33,5 +33,11 @@ def set_up(stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=LIBRARY_LEVEL, handlers=[_ToStructlog()], force=True)
+    logging.getLogger("uvicorn.error").setLevel(LIBRARY_LEVEL)
     # nats-py logs each lost connection with a traceback; the link says what it means.
     logging.getLogger("nats").setLevel(logging.CRITICAL)
+
+
+def hush_endings() -> None:
+    """Say no more of requests that end because the server does: uvicorn calls each open stream an error."""
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
