@@ -14,7 +14,7 @@ from agent.errors import AgentError
 
 FAILED = 1
 INTERRUPTED = 130
-COMMANDS = ("enroll", "run", "status", "config", "renew")
+COMMANDS = ("install", "enroll", "run", "status", "config", "renew", "uninstall")
 
 
 class Lazy(click.Group):
@@ -39,9 +39,13 @@ def root() -> None:
 
     \b
     A device's first day:
-      fleet-agent enroll fl1/fleet.example.com:8443/…/…
-      fleet-agent run --config first.toml
-      fleet-agent status
+      sudo fleet-agent install fl1/fleet.example.com:8443/…/…
+      sudo fleet-agent status
+
+    \b
+    The same by hand, in a directory of your own:
+      fleet-agent enroll fl1/fleet.example.com:8443/…/… --state ./state
+      fleet-agent run --state ./state --config first.toml
     """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
 
 

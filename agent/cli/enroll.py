@@ -1,6 +1,5 @@
 """`fleet-agent enroll`: join a fleet with a claim."""
 
-import sys
 from pathlib import Path
 
 import click
@@ -12,9 +11,6 @@ from agent.cli import options
 from agent.core.status import iso
 from agent.errors import Misconfigured
 from agent.settings import StateDir
-from agent.wire.claim import ClaimError, parse_claim
-
-MAX_CLAIM_CHARS = 1024
 
 
 @click.command("enroll")
@@ -32,10 +28,7 @@ def command(claim: str, state: Path, *, force: bool) -> None:
       fleet-agent enroll fl1/fleet.example.com:8443/R8c…/x0E…
       echo "$CLAIM" | fleet-agent enroll - --state ./state
     """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
-    try:
-        parsed = parse_claim(sys.stdin.readline(MAX_CLAIM_CHARS) if claim == "-" else claim)
-    except ClaimError as error:
-        raise click.UsageError(f"{error}. Copy the whole claim, or ask for a new one: fleet claim create.") from error
+    parsed = options.claim_text(claim)
     paths = StateDir(state)
     running = holder(paths.lock)
     if running is not None:
