@@ -41,9 +41,8 @@ def main() -> None:
     bound = KILLS.count("agent") * FLUSH_S * RATE_HZ * 2  # two series a line
     print(f"readings on the wire {count.produced}, stored {count.stored}")
     print(f"lost {count.lost}, doubled {count.duplicated} (limit 0 and 0)")
-    print(
-        f"uncommitted at a kill {count.uncommitted_at_kill}, bound {bound:.0f}, ratio {count.uncommitted_at_kill / bound:.2f}"
-    )
+    ratio = count.uncommitted_at_kill / bound
+    print(f"uncommitted at a kill {count.uncommitted_at_kill}, bound {bound:.0f}, ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":

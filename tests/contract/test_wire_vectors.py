@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from fleet.gateway.decode import decode_batch
 
 from agent.wire import codec, messages
 from agent.wire.errors import WireError
+from fleet.gateway.decode import decode_batch
 
 Decode = Callable[[bytes], messages.Batch]
 VECTORS = Path(__file__).parents[1] / "vectors" / "wire"
