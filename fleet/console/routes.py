@@ -9,9 +9,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from fleet.console import device, devices, session, stream, tickets
-from fleet.console.session import Page, page
+from fleet.console.session import Page, User, page
 from fleet.console.template import STATIC, render
-from fleet.errors import FleetError
+from fleet.errors import FleetError, NotFound
 from fleet.services import Services
 
 
@@ -39,7 +39,13 @@ def routes(services: Services) -> Sequence[BaseRoute]:
         route("/console/devices/{device}/points", device.points),
         route("/console/stream", stream.show),
         Mount("/console/static", StaticFiles(directory=STATIC)),
+        *(route(path, _nothing) for path in ("/{page}", "/devices/{rest:path}", "/tickets/{rest:path}")),
     ]
+
+
+async def _nothing(request: Request, services: Services, user: User) -> Response:
+    del services, user
+    raise NotFound(f"there is no page {request.url.path}", hint="Look at the address, or begin here:")
 
 
 def _sign_in(services: Services) -> Sequence[BaseRoute]:

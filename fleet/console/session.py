@@ -74,7 +74,7 @@ def page(services: Services, show: Page) -> Handler:
     async def handler(request: Request) -> Response:
         user = await user_of(request, services)
         if user is None:
-            return RedirectResponse(f"/login?next={quote(request.url.path)}", HTTPStatus.SEE_OTHER)
+            return _ask_to_sign_in(request)
         try:
             if request.method == "POST":
                 refuse_foreign(request)
@@ -86,6 +86,20 @@ def page(services: Services, show: Page) -> Handler:
             return render("error.html", status, user=user, error=error)
 
     return handler
+
+
+def _ask_to_sign_in(request: Request) -> Response:
+    """Send a person to the sign-in and then back; a script is told, for it cannot follow to another page."""
+    if request.method == "GET":
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    else:
+        here = urlsplit(request.headers.get("referer", "")).path or "/"
+    address = f"/login?next={quote(here)}"
+    if "hx-request" in request.headers:
+        return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": address})
+    if request.url.path.startswith("/console/"):
+        return Response(status_code=HTTPStatus.UNAUTHORIZED)
+    return RedirectResponse(address, HTTPStatus.SEE_OTHER)
 
 
 def refuse_foreign(request: Request) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from agent.wire.messages import Value
 
@@ -69,4 +69,12 @@ def spark(line: Mapping[str, Any], mark_us: int) -> Markup:
     )
 
 
-FILTERS = {"iso": iso, "clock": clock, "value": value, "unit": unit, "spark": spark}
+def code(text: str) -> Markup:
+    """Set what stands between backticks as code; all else is escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one stands alone: it is a character like any other
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
+
+
+FILTERS = {"iso": iso, "clock": clock, "value": value, "unit": unit, "spark": spark, "code": code}

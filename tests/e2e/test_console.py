@@ -133,6 +133,39 @@ def test_a_page_that_does_not_exist_says_so(world: World):
     assert "There is no ticket" in answer.text
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/tickets/abc", "/devices/a/b"])
+def test_an_address_that_nobody_knows_is_a_page_and_not_json(world: World, path: str):
+    answer = httpx.get(f"{world.url}{path}", cookies={"fieldline_token": world.token})
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert f"There is no page {path}" in answer.text
+
+
+def test_the_api_still_answers_problems_beside_the_pages(world: World):
+    answer = httpx.get(f"{world.url}/api/v1/nowhere", headers={"Authorization": f"Bearer {world.token}"})
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "where"),
+    [
+        ("/devices?q=fz&presence=online", {}, 303, ("location", "/login?next=/devices%3Fq%3Dfz%26presence%3Donline")),
+        ("/devices?q=fz", {"HX-Request": "true"}, 401, ("hx-redirect", "/login?next=/devices%3Fq%3Dfz")),
+        ("/console/devices/x/points", {}, 401, ("location", None)),
+    ],
+)
+def test_who_is_signed_out_is_asked_to_sign_in_where_they_were(
+    world: World, path: str, headers: dict[str, str], status: int, where: tuple[str, str | None]
+):
+    answer = httpx.get(f"{world.url}{path}", headers=headers)
+
+    assert answer.status_code == status
+    assert answer.headers.get(where[0]) == where[1]
+
+
 def test_a_form_from_another_site_changes_nothing(world: World):
     answer = httpx.post(
         f"{world.url}/tickets/1/assign",

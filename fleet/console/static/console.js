@@ -2,7 +2,11 @@
 "use strict";
 
 const HEARTBEAT_LOST_MS = 45_000; // the server sends something at least every 15 s
+const AGAIN_MS = 5_000;           // after the server refused the stream
 const REFRESH_MS = 1_000;         // at most one refresh of a fragment in this time
+const RARE_MS = 5_000;            // a value flashes only if the one before is older: what always moves need not blink
+const REDRAW_MS = 250;            // at most one redraw of the chart for live readings in this time
+const MOST_LIVE = 5_000;          // live points in the chart before it is fetched anew, condensed
 
 function age(us) {
   const s = Math.max(0, Math.round(Date.now() / 1000 - us / 1e6));
@@ -31,7 +35,17 @@ function hear() {
   let last = Date.now();
   const say = (on) => { if (mark) { mark.textContent = on ? "live" : "not live: reconnecting"; mark.classList.toggle("on", on); } };
   source.onopen = () => { last = Date.now(); say(true); };
-  source.onerror = () => say(false);
+  source.onerror = () => { // lost: the browser tries again; refused (busy, signed out): we do, and a fragment finds out why
+    say(false);
+    if (source.readyState !== EventSource.CLOSED) return;
+    clearInterval(watchdog);
+    setTimeout(() => {
+      const typing = [...document.querySelectorAll("textarea")].some((el) => el.value);
+      const fragment = document.querySelector("[data-on]");
+      if (fragment && !typing) refresh(fragment);
+      hear();
+    }, AGAIN_MS);
+  };
   source.addEventListener("beat", () => { last = Date.now(); });
   source.addEventListener("moved", (message) => {
     last = Date.now();
@@ -45,7 +59,7 @@ function hear() {
     last = Date.now();
     for (const reading of JSON.parse(message.data)) showReading(reading);
   });
-  setInterval(() => { if (Date.now() - last > HEARTBEAT_LOST_MS) say(false); }, 5_000);
+  const watchdog = setInterval(() => { if (Date.now() - last > HEARTBEAT_LOST_MS) say(false); }, 5_000);
 }
 
 function showReading(reading) {
@@ -53,7 +67,8 @@ function showReading(reading) {
   if (tile) {
     const v = tile.querySelector(".v");
     v.textContent = reading.v === null ? "no value" : typeof reading.v === "number" ? Number(reading.v.toPrecision(6)) : reading.v;
-    v.classList.remove("fresh"); void v.offsetWidth; v.classList.add("fresh");
+    if (Date.now() - Number(tile.dataset.shown || 0) > RARE_MS) { v.classList.remove("fresh"); void v.offsetWidth; v.classList.add("fresh"); }
+    tile.dataset.shown = Date.now();
     tile.querySelector("[data-us]").dataset.us = reading.t_us;
   }
   if (chart) chart.add(reading);
@@ -77,15 +92,29 @@ class Chart {
     this.seconds = 3600;
     this.plot = null;
     this.data = null;
+    this.live = 0; // points added since the last reload
+    this.due = 0;  // the timer of a redraw
   }
 
   async reload() {
     if (!this.series) return;
     const url = `/console/devices/${this.device}/points?series=${encodeURIComponent(this.series)}&seconds=${this.seconds}&points=${Math.max(200, Math.round(this.el.clientWidth))}`;
     const answer = await fetch(url, { headers: { Accept: "application/json" } });
-    if (!answer.ok) { this.say(`The chart could not be loaded (${answer.status}).`); return; }
+    if (answer.status === 401) { location.reload(); return; } // signed out meanwhile: the page asks for the token
+    if (!answer.ok) { this.say(`The chart could not be loaded (${answer.status}). It is tried again with the next choice.`); return; }
     this.data = await answer.json();
+    this.live = 0;
+    this.breakAtGaps();
     this.draw();
+  }
+
+  breakAtGaps() { // a point without a value in each gap, so that no line is drawn over it
+    const { t, min, max, gaps } = this.data;
+    for (const gap of gaps) {
+      const next = t.findIndex((at) => at >= gap.from);
+      if (next <= 0 || t[next] <= gap.from) continue;
+      t.splice(next, 0, gap.from); min.splice(next, 0, null); max.splice(next, 0, null);
+    }
   }
 
   say(text) { document.getElementById("chart-note").textContent = text; }
@@ -97,7 +126,10 @@ class Chart {
     if (t.length && at < t[t.length - 1]) return;
     t.push(at); min.push(reading.v); max.push(reading.v);
     while (t.length && t[0] < at - this.seconds) { t.shift(); min.shift(); max.shift(); }
-    if (this.plot) this.plot.setData([t, min, max]); else this.draw();
+    if (!this.plot) { this.draw(); return; }
+    if (++this.live > MOST_LIVE) { this.live = 0; this.reload(); return; }
+    if (this.due) return;
+    this.due = setTimeout(() => { this.due = 0; if (this.plot) this.plot.setData([this.data.t, this.data.min, this.data.max]); }, REDRAW_MS);
   }
 
   colours() {
