@@ -13,6 +13,7 @@ from agent.ports import ProtocolKind
 
 GROUP = "fieldline.protocols"
 BUILT_IN = {
+    "cobs": "agent.protocols.cobs",
     "lines": "agent.protocols.lines",
     "modbus": "agent.protocols.modbus",
     "nmea": "agent.protocols.nmea",
