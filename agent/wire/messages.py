@@ -68,8 +68,10 @@ class ConfigOutcome(StrEnum):
     """What a device did with the config revision that it handled last."""
 
     SEEDED = "seeded"  # running its local first config; the fleet has set none yet
-    APPLIED = "applied"
-    REFUSED = "refused"  # the previous one keeps running
+    TRYING = "trying"  # it runs, and is kept if the device stays well for a while; the fleet need not send it again
+    APPLIED = "applied"  # it runs and has proven itself
+    REFUSED = "refused"  # it could not be used; the previous one keeps running
+    ROLLED_BACK = "rolled_back"  # it ran and the device did not stay well; the previous one runs again
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ class Reported:
     outcome: ConfigOutcome
     applied: int  # the revision that runs; 0: the local seed
     applied_hash: str  # SHA-256 of the running document, hex; "" if none
-    reason: str  # why `handled` was refused; "" otherwise
+    reason: str  # why `handled` was refused or rolled back; "" otherwise
 
 
 @dataclass(frozen=True, slots=True)

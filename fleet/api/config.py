@@ -125,7 +125,8 @@ async def list_configs(
 async def set_config(services: Given, caller: Admin, new: NewConfig, response: Response) -> ConfigWhole:
     """Set the document of a product or of a device; devices fetch and apply it, or refuse it and say why.
 
-    The text that is set already is not set again: the answer is 200 with the revision that there is.
+    The text that is set already is not set again: the answer is 200 with the revision that there is. If a device has
+    refused it or rolled it back, it is set anew and tried once more.
     """
     scope, target = _target(new.product, new.device)
     if scope is None or target is None:
@@ -148,7 +149,7 @@ async def list_standings(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[StandingItem]:
-    """List who has applied its config, who has not yet, and who refused it and why."""
+    """List who has applied its config, who tries it, who has not yet, and who did not keep it and why."""
     if device_id is not None:
         one = await services.db.read(lambda conn: config.standing(conn, device_id))
         matches = product in (None, one.product_id)

@@ -76,7 +76,7 @@ def config_words(item: Item) -> object:
     match state:
         case "in_sync":
             return text(f"{applied} ").append(word(state))
-        case "pending" | "refused":
+        case "pending" | "trying" | "refused" | "rolled_back":
             return text(f"{applied or 'seed'} → {desired} ").append(word(state))
         case _:
             return text("own seed" if not desired else f"{applied or 'seed'} → {desired}", "dim")
@@ -105,7 +105,7 @@ def show(client: Client, device_id: str, *, as_json: bool) -> None:
             ("enrolled", when(found, "enrolled") or "not yet"),
             ("revoked", when(found, "revoked")),
             ("config", config_words(found)),
-            ("refused since", dig(found, "config", "reason")),
+            ("config not kept", dig(found, "config", "reason")),
             ("open alarms", found.get("open_alarms")),
             ("open tickets", found.get("open_tickets")),
             ("gaps", found.get("gaps")),

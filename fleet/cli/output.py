@@ -40,7 +40,9 @@ STYLES = {
     "closed": "dim",
     "canceled": "dim",
     "in_sync": "green",
+    "trying": "yellow",
     "refused": "bold red",
+    "rolled_back": "bold red",
     "unset": "dim",
     "revoked": "bold red",
 }

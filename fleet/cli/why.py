@@ -75,6 +75,11 @@ def _config(device: Item) -> Iterator[str]:
         case "refused":
             yield f"It refused config {desired}: {reason}. It goes on with {running}."
             yield "Correct the config and set it again with `fleet config set`."
+        case "rolled_back":
+            yield f"It rolled config {desired} back: {reason} It goes on with {running}."
+            yield "Correct the config and set it again with `fleet config set`; the same text is tried again."
+        case "trying":
+            yield f"It tries config {desired}: it keeps it if it stays well, else it goes back by itself."
         case "pending" if device.get("presence") == "online":
             yield f"Config {desired} is on its way; it runs {running} and last answered revision {handled or 0}."
         case "pending":

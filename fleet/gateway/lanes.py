@@ -13,12 +13,9 @@ from agent.wire.messages import AlarmChange, Batch, DeviceEvent, Newest, Segment
 from fleet.core.actor import FLEET, of_device
 from fleet.core.event import Event
 from fleet.core.hole import Hole, Row
-from fleet.store import alarm, event, gap, rule_state
+from fleet.store import alarm, event, gap, reported, rule_state
 
 US_PER_S = 1_000_000
-
-FROM_REPORTED = frozenset({"config.applied", "config.refused"})
-"""Kinds whose event is written from the reported state, which says the same and cannot be lost."""
 
 FLEETS_OWN = frozenset({"claim", "config", "device", "server", "ticket", "token"})
 """Nouns about which only the fleet speaks: a device that uses one is kept as `said.<kind>`."""
@@ -76,8 +73,8 @@ def store_events(
         if row.alarm is not None:
             alarm.apply_change(conn, device_id, row.alarm, t_us=row.t_us, received_us=received_us, origin="edge")
             continue  # the alarm's own events say it, with the alarm's number
-        if row.kind in FROM_REPORTED:
-            continue
+        if row.kind in reported.KINDS:
+            continue  # written from the reported state, which says the same and cannot be lost
         if row.gap is not None:
             gap.explain(conn, device_id, store_id, row.gap, received_us=received_us)
         event.append(conn, _device_event(device_id, store_id, row, received_us))

@@ -37,8 +37,10 @@ class Agreement(StrEnum):
 
     UNSET = "unset"  # the fleet has set nothing; the device runs its seed
     PENDING = "pending"  # not handled yet
+    TRYING = "trying"  # it runs, and the device watches whether it stays well with it
     IN_SYNC = "in_sync"  # applied
     REFUSED = "refused"  # the device would not take it; the one before keeps running
+    ROLLED_BACK = "rolled_back"  # the device was not well with it; the one before runs again
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Standing:
     desired: int  # revision; 0: none
     applied: int  # revision that runs; 0: the seed
     handled: int
-    outcome: str  # seeded, applied, refused; "" if the device never said
+    outcome: str  # of ConfigOutcome; "" if the device never said
     reason: str
     state: Agreement
     reported_us: int | None
@@ -103,15 +105,16 @@ def set_document(  # noqa: PLR0913 - one keyword a fact
 ) -> tuple[Config, bool]:
     """Set a document for a product or a device; returns it and whether it is new.
 
-    The text that is set already is not set again: the same revision is returned. Raises Invalid where the document
-    cannot be followed, NotFound where the target does not exist. Appends `config.set`.
+    The text that is set already is not set again: the same revision is returned, unless a device has not kept it;
+    then it gets a new one, and with it another try. Raises Invalid where the document cannot be followed, NotFound
+    where the target does not exist. Appends `config.set`.
     """
     _check_target(conn, scope, target)
     check(toml)
     text_hash = config_hash(toml)
     newest = select(config).where(config.c.scope == scope.value, config.c.target == target)
     row = conn.execute(newest.order_by(config.c.id.desc()).limit(1)).one_or_none()
-    if row is not None and row.hash == text_hash:
+    if row is not None and row.hash == text_hash and not _is_rejected(conn, row.id):
         return _config(row), False
     values = {"scope": scope.value, "target": target, "hash": text_hash, "toml": toml}
     made = _config(
@@ -249,12 +252,26 @@ def _standing(row: Row[Any]) -> Standing:
     return Standing(row.id, row.product_id, row.desired, applied, handled, outcome, reason, state, row.t_us)
 
 
+def _is_rejected(conn: Connection, revision: int) -> bool:
+    """Tell whether a device has refused the revision or rolled it back."""
+    outcomes = (ConfigOutcome.REFUSED.value, ConfigOutcome.ROLLED_BACK.value)
+    query = select(reported.c.device_id).where(reported.c.handled == revision, reported.c.outcome.in_(outcomes))
+    return conn.execute(query.limit(1)).first() is not None
+
+
 def _state(wanted: int, handled: int, outcome: str) -> Agreement:
     if not wanted:
         return Agreement.UNSET
     if handled != wanted:
         return Agreement.PENDING
-    return Agreement.REFUSED if outcome == ConfigOutcome.REFUSED else Agreement.IN_SYNC
+    return _AGREEMENTS.get(outcome, Agreement.IN_SYNC)
+
+
+_AGREEMENTS: dict[str, Agreement] = {
+    ConfigOutcome.TRYING: Agreement.TRYING,
+    ConfigOutcome.REFUSED: Agreement.REFUSED,
+    ConfigOutcome.ROLLED_BACK: Agreement.ROLLED_BACK,
+}
 
 
 def _check_target(conn: Connection, scope: Target, target: str) -> None:

@@ -8,9 +8,22 @@ from fleet.core.event import Event
 from fleet.store import event
 from fleet.store.schema import reported
 
+KINDS = frozenset(f"config.{outcome}" for outcome in ConfigOutcome if outcome is not ConfigOutcome.SEEDED)
+"""Kinds of event that are made of what devices report; a device's own events of these kinds say the same again."""
+
+_TEXTS = {
+    ConfigOutcome.TRYING: "{device} tries config {said.handled}; it keeps it if it stays well.",
+    ConfigOutcome.APPLIED: "{device} runs config {said.applied}.",
+    ConfigOutcome.REFUSED: "{device} refused config {said.handled}: {said.reason}",
+    ConfigOutcome.ROLLED_BACK: "{device} rolled config {said.handled} back: {said.reason}",
+}
+
 
 def record(conn: Connection, device_id: str, said: Reported, *, t_us: int, received_us: int) -> None:
-    """Note what a device reports, dated `t_us`; what it said before is no change. Appends config.applied, .refused."""
+    """Note what a device reports, dated `t_us`; what it said before is no change.
+
+    Appends config.trying, config.applied, config.refused or config.rolled_back.
+    """
     row = conn.execute(select(reported).where(reported.c.device_id == device_id)).one_or_none()
     values = {
         "handled": said.handled,
@@ -27,13 +40,8 @@ def record(conn: Connection, device_id: str, said: Reported, *, t_us: int, recei
         conn.execute(update(reported).where(reported.c.device_id == device_id).values(t_us=t_us, **values))
     if said.outcome is ConfigOutcome.SEEDED:
         return
-    refused = said.outcome is ConfigOutcome.REFUSED
-    kind = "config.refused" if refused else "config.applied"
-    text = (
-        f"{device_id} refused config {said.handled}: {said.reason}"
-        if refused
-        else f"{device_id} runs config {said.applied}."
-    )
+    kind = f"config.{said.outcome}"
+    text = _TEXTS[said.outcome].format(device=device_id, said=said)
     by = of_device(device_id)
     event.append(
         conn,

@@ -313,6 +313,26 @@ def test_a_config_is_set_seen_applied_and_told_apart(database_url: str) -> None:
     asyncio.run(run())
 
 
+def test_a_config_is_tried_rolled_back_and_can_be_set_again_as_it_is(database_url: str) -> None:
+    async def run() -> None:
+        async with a_desk(database_url) as desk:
+            await desk.admin.post("/configs", json={"device": DEVICE, "toml": RULES})
+            await _report(desk, Reported(1, ConfigOutcome.TRYING, 1, config_hash(RULES), ""))
+            assert (await _standing(desk))["state"] == "trying"
+            again = await desk.admin.post("/configs", json={"device": DEVICE, "toml": RULES})
+            assert (again.status_code, again.json()["revision"]) == (200, 1)
+            await _report(desk, Reported(1, ConfigOutcome.ROLLED_BACK, 0, "", "silent."))
+            standing = await _standing(desk)
+            assert (standing["state"], standing["reason"], standing["applied"]) == ("rolled_back", "silent.", 0)
+            again = await desk.admin.post("/configs", json={"device": DEVICE, "toml": RULES})
+            assert (again.status_code, again.json()["revision"]) == (201, 2)
+            assert (await _standing(desk))["state"] == "pending"
+            kinds = [one["kind"] for one in (await desk.read.get("/events?kind=config.")).json()["items"]]
+            assert kinds == ["config.set", "config.trying", "config.rolled_back", "config.set"]
+
+    asyncio.run(run())
+
+
 async def _standing(desk: Desk) -> dict[str, object]:
     by_device = (await desk.read.get(f"/devices/{DEVICE}/config")).json()
     (listed,) = (await desk.read.get(f"/configs/status?device={DEVICE}")).json()["items"]

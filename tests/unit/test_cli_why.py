@@ -36,6 +36,14 @@ def test_a_device_that_is_well_takes_one_sentence():
             "refused config 5: no port /dev/x. It goes on with revision 4",
         ),
         (
+            {"config": {"desired": 5, "applied": 4, "handled": 5, "state": "rolled_back", "reason": "board rests."}},
+            "rolled config 5 back: board rests. It goes on with revision 4",
+        ),
+        (
+            {"config": {"desired": 5, "applied": 5, "handled": 5, "state": "trying", "reason": ""}},
+            "tries config 5",
+        ),
+        (
             {"config": {"desired": 5, "applied": 0, "handled": 0, "state": "pending", "reason": ""}},
             "Config 5 is on its way; it runs its own seed",
         ),
