@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from agent.wire.messages import AlarmState, Lane
+from agent.wire.messages import AlarmState, Lane, Severity
 from fleet.console.session import User
 from fleet.console.template import HEADERS, render
 from fleet.console.words import unit
@@ -59,7 +59,8 @@ async def ack(request: Request, services: Services, user: User) -> Response:
 def _page(conn: Connection, device_id: str, now_us: int) -> dict[str, object]:
     found = device.get(conn, device_id)
     state, since_us, last_seen_us = presence.of(conn, [device_id], now_us=now_us)[device_id]
-    alarms = alarm.page(conn, states=OPEN, device_id=device_id)
+    worst_first = list(Severity).index
+    alarms = sorted(alarm.page(conn, states=OPEN, device_id=device_id), key=lambda each: worst_first(each.severity))
     values = [
         {"name": name, "t_us": v.t_us, "v": v.v, "unit": v.unit} for name, v in latest.get(conn, device_id).items()
     ]

@@ -49,24 +49,28 @@ def spark(line: Mapping[str, Any], mark_us: int) -> Markup:
         return MARGIN + (t_us - start) / max(1, end - start) * (SPARK_WIDTH - 2 * MARGIN)
 
     def y(v: float) -> float:
-        return MARGIN + float(high - v) / float((high - low) or 1) * (SPARK_HEIGHT - 2 * MARGIN)
+        share = (high - v) / (high - low) if high > low else 0.5
+        return MARGIN + share * (SPARK_HEIGHT - 2 * MARGIN)
 
     path = " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in rows)
     mark = f'<line class="mark" x1="{x(mark_us):.1f}" x2="{x(mark_us):.1f}" y1="0" y2="{SPARK_HEIGHT}"/>'
     return Markup(
         '<svg class="spark" viewBox="0 0 {w} {h}" preserveAspectRatio="none" role="img" aria-label="{label}">{mark}'
-        '<polyline points="{path}"/></svg><p class="note-line">{low} to {high}, {start} to {end}</p>'
+        '<polyline points="{path}"/></svg><p class="note-line">{extent}, {span}</p>'
     ).format(
         w=SPARK_WIDTH,
         h=SPARK_HEIGHT,
         label=f"{line['series']} from {value(low)} to {value(high)}",
         mark=Markup(mark if start <= mark_us <= end else ""),  # noqa: S704 - numbers of ours alone
         path=path,
-        low=value(float(low)),
-        high=value(float(high)),
-        start=clock(start),
-        end=clock(end),
+        extent=f"{value(low)} to {value(high)}" if high > low else f"always {value(low)}",
+        span=_span(start, end),
     )
+
+
+def _span(start_us: int, end_us: int) -> str:
+    start, end = clock(start_us), clock(end_us)
+    return f"{start.removesuffix(' UTC')} to {end[11:] if end[:10] == start[:10] else end}"
 
 
 def code(text: str) -> Markup:
