@@ -122,6 +122,9 @@ class Client:
             hint = "It is there but busy, or the network between is bad. Try again."
             raise Unreachable(f"{url} did not answer in time", hint=hint) from error
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+            if "without sending a response" in str(error):
+                hint = "Is it the console's port, not one for devices? If so, try again."
+                raise Unreachable(f"{url} closed the connection without an answer", hint=hint) from error
             raise Unreachable(f"{url} broke off its answer", hint="What was printed is not all. Try again.") from error
         except httpx.HTTPError as error:
             raise Unreachable(f"{url} cannot be asked: {error}", hint="Check FLEET_URL and the network.") from error
@@ -141,6 +144,8 @@ def split_lines(pieces: Iterable[str]) -> Iterator[str]:
 def _unconnected(url: str, error: httpx.ConnectError) -> FleetError:
     if isinstance(error.__context__, ssl.SSLError) or "SSL" in str(error) or "certificate" in str(error).lower():
         reason = str(error).partition("] ")[2].partition(" (_ssl")[0] or str(error)
+        if "WRONG_VERSION_NUMBER" in str(error).upper().replace(" ", "_"):
+            return Misconfigured(f"{url} does not speak https", hint="Say http:// in FLEET_URL, or at `fleet login`.")
         hint = "If the server has a certificate of your own CA, name it: FLEET_CA=ca.pem or `fleet login --ca ca.pem`."
         return Misconfigured(f"{url} could not be trusted: {reason}", hint=hint)
     hint = "Is `fleet serve` running there? Check FLEET_URL, or `fleet context list`."

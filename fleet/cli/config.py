@@ -11,6 +11,7 @@ from fleet.cli.nearest import naming_neighbours
 from fleet.cli.options import complete_device, json_option, limit_option
 from fleet.cli.output import age_of, print_array, print_json, say, table, text, when, word
 from fleet.cli.shell import Group
+from fleet.errors import NotFound
 
 MAX_FILE_BYTES = 1_048_576  # the server's own limit is below; this is to fail before sending a video
 
@@ -115,11 +116,14 @@ def _revision(client: Client, revision: int | None, device: str | None, product:
         with naming_neighbours(client, device):
             wanted = client.get("devices", device, "config").get("desired")
         if not wanted:
-            raise click.ClickException(f"The fleet has set no config for {device}; it runs its own seed.")
+            raise NotFound(
+                f"the fleet has set no config for {device}; it runs its own seed",
+                hint=f"`fleet config set --device {device} FILE` sets one.",
+            )
         return int(wanted)
     newest = next(client.items("configs", limit=1, product=product), None)
     if newest is None:
-        raise click.ClickException(f"No config has been set for product {product}. `fleet config set` does.")
+        raise NotFound(f"no config has been set for product {product}", hint="`fleet config set` does.")
     return int(newest["revision"])
 
 

@@ -56,7 +56,8 @@ def list_(  # noqa: PLR0913 - one option a fact
 def _row(item: Item) -> tuple[object, ...]:
     alarms = text(item.get("open_alarms") or "")
     if item.get("worst_severity"):
-        alarms = text(f"{item.get('open_alarms')} ").append(word(item["worst_severity"]))
+        worst = " " if item.get("open_alarms") == 1 else ", worst "
+        alarms = text(f"{item.get('open_alarms')}{worst}").append(word(item["worst_severity"]))
     return (
         item.get("id"),
         word("revoked" if item.get("revoked") else item.get("presence")),

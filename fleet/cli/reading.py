@@ -1,5 +1,6 @@
 """`fleet latest` and `fleet readings`: what devices measure."""
 
+import difflib
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -70,7 +71,18 @@ def readings(  # noqa: PLR0913 - one option a fact
         )
         count = _print(lines if as_json else csv_lines(lines) if as_csv else _people(lines))
     if not count and not as_json and not as_csv:
-        say("There are no readings in that time. `fleet latest DEVICE` names the series and their newest readings.")
+        say(_nothing(client, device_id, series))
+
+
+def _nothing(client: Client, device_id: str, series: str) -> str:
+    """Say why nothing was printed: most often the series has another name."""
+    known = list(client.get("devices", device_id, "latest"))
+    if series in known:
+        return f"There are no readings of {series} in that time."
+    if not known:
+        return f"{device_id} has sent no readings yet."
+    near = difflib.get_close_matches(series, known, n=3) or known[:5]
+    return f"{device_id} has sent no readings of {series!r}. Did you mean {' or '.join(near)}?"
 
 
 def _print(lines: Iterable[str]) -> int:

@@ -49,7 +49,11 @@ from fleet.cli.shell import Command
     help="How often devices are told to call.",
 )
 @click.option(
-    "--api-host", default="", metavar="HOST", envvar="FLEET_API_HOST", help="Where API and console listen, if not here."
+    "--api-host",
+    default="",
+    metavar="HOST",
+    envvar="FLEET_API_HOST",
+    help="Where API and console listen; on this machine alone if not said.",
 )
 @click.option(
     "--api-cert",

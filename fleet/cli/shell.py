@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused.
 """
 
+import difflib
 import importlib
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -72,9 +73,21 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group whose commands are of `Command`."""
+    """A group whose commands are of `Command`; a slip in a command's name is answered with the nearest one."""
 
     command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is asked for."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=2)
+            if near:
+                error.message += f" Did you mean {' or '.join(near)}?"
+            raise
 
 
 class LazyGroup(Group):

@@ -91,14 +91,15 @@ def _config(device: Item) -> Iterator[str]:
 def _alarms(device: Item) -> Iterator[str]:
     if device.get("open_alarms"):
         count, worst, name = device["open_alarms"], device.get("worst_severity"), device["id"]
-        yield f"{count} alarm(s) are open, the worst {worst}: `fleet alarm list --state open --device {name}`."
+        open_ = f"{count} alarms are open, the worst" if count > 1 else "1 alarm is open,"
+        yield f"{open_} {worst}: `fleet alarm list --state open --device {name}`."
 
 
 def _health(device: Item, now: int) -> Iterator[str]:
     health = device.get("health") or {}
     for source in health.get("sources") or []:
         if not source.get("connected", True):
-            detail = f": {source['detail']}" if source.get("detail") else ""
+            detail = f": {source['detail'].rstrip('.')}" if source.get("detail") else ""
             yield f"Its source {source.get('name')} is not connected{detail}. Look at the cable and the port's name."
     oldest = health.get("buffer_oldest_us") or 0
     if oldest and now - oldest > STALE_US:
@@ -116,4 +117,5 @@ def _data(device: Item) -> Iterator[str]:
         count = device["quarantined"]
         yield f"{count} of its batches could not be read: `fleet quarantine list --device {name}` says why."
     if device.get("gaps"):
-        yield f"Its data has {device['gaps']} gap(s) that will not be filled: `fleet gap list {name}`."
+        gaps = "gaps" if device["gaps"] > 1 else "gap"
+        yield f"Its data has {device['gaps']} {gaps} that will not be filled: `fleet gap list {name}`."

@@ -52,8 +52,9 @@ def test_a_device_that_is_well_takes_one_sentence():
         ({"health": {"cert_expires_us": NOW - 1}}, "certificate has expired"),
         ({"health": {"cert_expires_us": NOW + 86_400_000_000 * 3}}, "ends in 3 d"),
         ({"quarantined": 2}, "2 of its batches could not be read"),
-        ({"gaps": 1}, "1 gap(s)"),
-        ({"open_alarms": 2, "worst_severity": "major"}, "2 alarm(s) are open, the worst major"),
+        ({"gaps": 1}, "1 gap that"),
+        ({"open_alarms": 1, "worst_severity": "minor"}, "1 alarm is open, minor"),
+        ({"open_alarms": 2, "worst_severity": "major"}, "2 alarms are open, the worst major"),
     ],
 )
 def test_each_trouble_is_named_with_its_next_step(changed: dict[str, object], sentence: str):
