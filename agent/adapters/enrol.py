@@ -127,5 +127,6 @@ def _already(state: StateDir) -> str:
     try:
         identity = load_identity(state)
     except Misconfigured:
-        return f"{state.root} is enrolled already, although its files are damaged"
-    return f"{state.root} is enrolled already, as {identity.device_id} of {identity.host}:{identity.gateway_port}"
+        return f"The state directory {state.root} is enrolled already, although its files are damaged"
+    server = f"{identity.host}:{identity.gateway_port}"
+    return f"The state directory {state.root} is enrolled already, as {identity.device_id} of {server}"

@@ -13,6 +13,7 @@ from agent.wire.messages import Reported, SourceHealth, Value
 US_PER_S = 1_000_000
 US_PER_DAY = 86_400 * US_PER_S
 DAYS_LEFT_WARNING = 14
+CLOCKS = {"synced": "synchronised", "free": "set, but no time server keeps it", "unknown": "never set"}  # in words
 MAX_SHOWN = 40  # values shown to people; JSON has all
 
 
@@ -193,10 +194,11 @@ def _config(config: Reported) -> str:
 
 
 def _clock(clock: ClockStatus) -> str:
+    trust = CLOCKS.get(clock.state, clock.state)
     if clock.server_offset_s is None:
-        return clock.state
+        return trust
     side = "behind" if clock.server_offset_s > 0 else "ahead of"
-    return f"{clock.state}, {abs(clock.server_offset_s):.1f} s {side} the fleet"
+    return f"{trust}, {abs(clock.server_offset_s):.1f} s {side} the fleet"
 
 
 def _certificate(cert: CertificateStatus) -> str:
