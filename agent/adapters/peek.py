@@ -2,8 +2,10 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from agent.errors import Damaged
 from agent.wire.codec import decode
@@ -29,16 +31,32 @@ def peek(path: Path) -> Peeked:
     """Read the buffer file; an absent one reads as empty. Raises Damaged."""
     if not path.exists():
         return Peeked(0, 0, 0, 0, ())
-    # A file that was closed well is read as it lies; only one that was cut off needs its log replayed.
-    how = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path.resolve()}?{how}", uri=True)) as db:
+        with opened(path) as db:
             depths = [_depth(db, lane, table) for lane, table in TABLES.items()]
             newest = _newest(db)
     except (sqlite3.Error, WireError) as error:
         raise Damaged(f"The buffer {path} cannot be read: {error}.") from error
     rows, size, readings, _ = (sum(column) for column in zip(*depths, strict=True))
     return Peeked(rows, size, readings, min((it[3] for it in depths if it[3]), default=0), newest)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the buffer file for reading, whether or not an agent runs on it; raises sqlite3.Error."""
+    # A file that was closed well is read as it lies; only one that was cut off needs its log replayed.
+    how = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?{how}", uri=True)) as db:
+        yield db
+
+
+def value(path: Path, key: str) -> str | None:
+    """Return a persisted value; None if there is none. Raises sqlite3.Error."""
+    if not path.exists():
+        return None
+    with opened(path) as db:
+        row = db.execute("SELECT value FROM value WHERE key = ?", (key,)).fetchone()
+    return row[0] if row else None
 
 
 def _depth(db: sqlite3.Connection, lane: str, table: str) -> tuple[int, int, int, int]:
