@@ -97,7 +97,10 @@ class PortSettings:
 
 
 class ProtocolKind(Protocol):
-    """A protocol as the registry knows it; a module with these two functions is one."""
+    """A protocol as the registry knows it; a module with these two functions is one.
+
+    It may have a third name, `LINE`: `PortSettings` whose speed and frame hold for sources that do not say otherwise.
+    """
 
     def read(self, table: Table) -> Any:  # noqa: ANN401 - each protocol has options of its own
         """Read the protocol's table of a source into a frozen dataclass; raises DocumentError."""

@@ -57,7 +57,7 @@ METER = Kind(
     "an electricity meter of a house: energy, power, voltage, current, frequency",
     meter.QUANTITIES,
     meter.Meter,
-    ("modbus", *LINES),
+    ("modbus", "iec62056", *LINES),
     registers=METER_REGISTERS,
 )
 PUMP = Kind(

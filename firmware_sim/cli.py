@@ -26,7 +26,9 @@ def cli() -> None:
 @click.argument("kind", type=click.Choice(list(catalogue.KINDS)))
 @click.option("--link", type=LINK, required=True, help="Path of the port, a symbolic link to the pty.")
 @click.option(
-    "--protocol", type=click.Choice(["csv", "json", "kv", "modbus", "nmea"]), help="How it speaks. [default: its own]"
+    "--protocol",
+    type=click.Choice(["csv", "json", "kv", "modbus", "iec62056", "nmea"]),
+    help="How it speaks. [default: its own]",
 )
 @click.option(
     "--rate", "rate_hz", type=click.FloatRange(0.0, MAX_RATE_HZ, min_open=True), help="Samples a second, up to 2,000."

@@ -25,6 +25,7 @@ from firmware_sim.errors import Refused
 from firmware_sim.faults import LASTING, Fault, Faults
 from firmware_sim.ledger import COMMIT_S, DOUBTFUL, LOST, ON_WIRE, Ledger, Row
 from firmware_sim.protocols.frame import Encoder, Frame, Slave
+from firmware_sim.protocols.iec62056 import Meter
 from firmware_sim.protocols.lines import FORMATS, Lines
 from firmware_sim.protocols.nmea import Nmea
 from firmware_sim.pty import Port
@@ -253,6 +254,8 @@ def _speech(kind: Kind, protocol: str, name: str, unit: int) -> tuple[Encoder | 
         return Lines(protocol, kind.quantities), None
     if protocol == "nmea":
         return Nmea(name), None
+    if protocol == "iec62056":
+        return None, Meter(kind.quantities)
     from firmware_sim.protocols.modbus import RtuSlave  # noqa: PLC0415 - pymodbus takes a second to import
 
     return None, RtuSlave(kind.quantities, kind.layout(), unit)

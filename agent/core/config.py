@@ -91,12 +91,6 @@ def _read_source(table: Table, find: Callable[[str], ProtocolKind]) -> SourceCon
     port = table.text("port")
     if not port.startswith("/"):
         raise table.error("port", f'{port!r} is no path; it is a device file, as in "/dev/serial/by-id/…"')
-    baudrate = table.integer("baudrate", DEFAULT_BAUDRATE, least=50, most=MAX_BAUDRATE)
-    bytesize = table.integer("bytesize", 8, least=5, most=8)
-    parity = table.choice("parity", Parity, Parity.NONE)
-    stopbits = table.number("stopbits", 1)
-    if stopbits not in STOPBITS:
-        raise table.error("stopbits", f"{stopbits:g} is none of 1, 1.5, 2")
     protocol = table.text("protocol")
     try:
         kind = find(protocol)
@@ -109,6 +103,13 @@ def _read_source(table: Table, find: Callable[[str], ProtocolKind]) -> SourceCon
 
 def _check_beside(source: SourceConfig, others: tuple[SourceConfig, ...], table: Table) -> None:
     """Raise DocumentError if a name is taken, or a port shared by sources that do not set the line alike."""
+    line: PortSettings = getattr(kind, "LINE", PortSettings(""))
+    baudrate = table.integer("baudrate", line.baudrate, least=50, most=MAX_BAUDRATE)
+    bytesize = table.integer("bytesize", line.bytesize, least=5, most=8)
+    parity = table.choice("parity", Parity, Parity(line.parity))
+    stopbits = table.number("stopbits", line.stopbits)
+    if stopbits not in STOPBITS:
+        raise table.error("stopbits", f"{stopbits:g} is none of 1, 1.5, 2")
     for other in others:
         if other.name == source.name:
             raise table.error("name", f"{source.name!r} is the name of another source; names are unique")

@@ -14,6 +14,7 @@ from agent.ports import ProtocolKind
 GROUP = "fieldline.protocols"
 BUILT_IN = {
     "cobs": "agent.protocols.cobs",
+    "iec62056": "agent.protocols.iec62056",
     "lines": "agent.protocols.lines",
     "modbus": "agent.protocols.modbus",
     "nmea": "agent.protocols.nmea",

@@ -35,6 +35,17 @@ registers = [
   { name = "frequency", address = 7, type = "f32", unit = "Hz" },
 ]"""
 
+IEC62056 = """protocol = "iec62056"
+[source.iec62056]
+every_s = 1
+values = [
+  { code = "1-0:32.7.0", name = "voltage", unit = "V" },
+  { code = "31.7.0", name = "current", unit = "A" },
+  { code = "16.7.0", name = "power", unit = "W" },
+  { code = "1.8.0", name = "energy", unit = "kW.h" },
+  { code = "14.7.0", name = "frequency", unit = "Hz" },
+]"""
+
 SCENES = {
     "csv": (["freezer", "--rate", "200", "--count", "300"], LINES.format("csv", COLUMNS)),
     "json": (["freezer", "--protocol", "json", "--rate", "200", "--count", "300"], LINES.format("json", COLUMNS)),
@@ -44,6 +55,7 @@ SCENES = {
         LINES.format("csv", '{ name = "n", unit = "1" }, { name = "temp", unit = "Cel" }'),
     ),
     "nmea": (["tracker", "--rate", "50", "--count", "100"], 'protocol = "nmea"'),
+    "iec62056": (["meter", "--protocol", "iec62056", "--count", "4"], IEC62056),
     "modbus": (["meter", "--count", "40"], METER),
 }
 SAID_OTHERWISE = {"altitude": "alt", "speed_kn": "speed"}  # by the ledger
@@ -67,9 +79,7 @@ async def read_board(arguments: list[str], source: str, folder: Path) -> list[Re
     port, ledger = folder / "tty", folder / "ledger.db"
     command = [sys.executable, "-m", "firmware_sim", "board", *arguments]
     acquire = Acquire(SystemClock(), SerialPorts(SystemClock()), find, on_readings, lambda *_: None)
-    await acquire.apply(
-        parse_config(f'[[source]]\nname = "b"\nport = "{port}"\nbaudrate = 115200\n{source}', find).sources
-    )
+    await acquire.apply(parse_config(f'[[source]]\nname = "b"\nport = "{port}"\n{source}', find).sources)
     task = asyncio.create_task(acquire.run())
     board = await asyncio.create_subprocess_exec(
         *command, "--link", str(port), "--ledger", str(ledger), "--await-reader", stdout=subprocess.DEVNULL

@@ -22,6 +22,7 @@ def test_an_example_of_the_reference_parses(example: str):
 def test_every_protocol_has_an_example():
     assert {source.protocol for example in EXAMPLES for source in parse_config(example, find).sources} == {
         "cobs",
+        "iec62056",
         "lines",
         "modbus",
         "nmea",
