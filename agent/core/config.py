@@ -96,13 +96,6 @@ def _read_source(table: Table, find: Callable[[str], ProtocolKind]) -> SourceCon
         kind = find(protocol)
     except Misconfigured as error:
         raise table.error("protocol", str(error)) from error
-    options = kind.read(table.table(protocol))
-    table.done()
-    return SourceConfig(name, port, protocol, options, baudrate, bytesize, parity, stopbits)
-
-
-def _check_beside(source: SourceConfig, others: tuple[SourceConfig, ...], table: Table) -> None:
-    """Raise DocumentError if a name is taken, or a port shared by sources that do not set the line alike."""
     line: PortSettings = getattr(kind, "LINE", PortSettings(""))
     baudrate = table.integer("baudrate", line.baudrate, least=50, most=MAX_BAUDRATE)
     bytesize = table.integer("bytesize", line.bytesize, least=5, most=8)
@@ -110,6 +103,13 @@ def _check_beside(source: SourceConfig, others: tuple[SourceConfig, ...], table:
     stopbits = table.number("stopbits", line.stopbits)
     if stopbits not in STOPBITS:
         raise table.error("stopbits", f"{stopbits:g} is none of 1, 1.5, 2")
+    options = kind.read(table.table(protocol))
+    table.done()
+    return SourceConfig(name, port, protocol, options, baudrate, bytesize, parity, stopbits)
+
+
+def _check_beside(source: SourceConfig, others: tuple[SourceConfig, ...], table: Table) -> None:
+    """Raise DocumentError if a name is taken, or a port shared by sources that do not set the line alike."""
     for other in others:
         if other.name == source.name:
             raise table.error("name", f"{source.name!r} is the name of another source; names are unique")
