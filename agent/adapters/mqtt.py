@@ -80,6 +80,7 @@ def _lost(error: Exception) -> Unavailable:
 
 
 def _unreachable(host: str, port: int, error: Exception) -> Unavailable:
+    said = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
     return Unavailable(
-        f"The link {host}:{port} cannot be reached: {error}.", hint="The gateway is used until it comes back."
+        f"The link {host}:{port} cannot be reached: {said}.", hint="The gateway is used until it comes back."
     )

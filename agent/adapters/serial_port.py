@@ -241,7 +241,7 @@ class SerialLink:
                 elif flags & select.POLLIN:
                     self._take(port)
                 elif flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
-                    raise OSError(f"{self._settings.port} hung up")
+                    raise OSError(HUNG_UP)
             unsent = self._send(port, unsent)
             poll.modify(port, select.POLLIN | select.POLLOUT if unsent else select.POLLIN)
 
@@ -253,7 +253,7 @@ class SerialLink:
             return
         chunk = Chunk(data, self._clock.now_us(), self._clock.mono_s())
         if not data:
-            raise OSError(f"{self._settings.port} hung up")
+            raise OSError(HUNG_UP)
         streams = self._streams(chunk.mono_s)
         with self._lock:
             self._chunks.append(chunk)
@@ -329,6 +329,7 @@ def _kept(port: serial.Serial) -> bool:
         return False  # gone already; the first poll will say so
 
 
+HUNG_UP = "the other end hung up, as when it is unplugged"
 _HINTS: dict[type[Exception], str] = {
     PermissionError: "Add the agent's user to the group of the device, mostly dialout.",
     BlockingIOError: "Another program holds it; stop that one.",

@@ -73,10 +73,10 @@ def _config(device: Item) -> Iterator[str]:
     name = device["id"]
     match dig(device, "config", "state"):
         case "refused":
-            yield f"It refused config {desired}: {reason}. It goes on with {running}."
+            yield f"It refused config {desired}: {_ended(reason)} It goes on with {running}."
             yield "Correct the config and set it again with `fleet config set`."
         case "rolled_back":
-            yield f"It rolled config {desired} back: {reason} It goes on with {running}."
+            yield f"It rolled config {desired} back: {_ended(reason)} It goes on with {running}."
             yield "Correct the config and set it again with `fleet config set`; the same text is tried again."
         case "trying":
             yield f"It tries config {desired}: it keeps it if it stays well, else it goes back by itself."
@@ -86,6 +86,12 @@ def _config(device: Item) -> Iterator[str]:
             yield f"Config {desired} waits for it: it gets it with its next call. `fleet config diff --device {name}`."
         case _:
             pass
+
+
+def _ended(reason: object) -> str:
+    """Return what a device says as a sentence with one end."""
+    said = str(reason)
+    return said if said.endswith((".", "?", "!")) else f"{said}."
 
 
 def _alarms(device: Item) -> Iterator[str]:

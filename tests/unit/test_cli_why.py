@@ -36,6 +36,10 @@ def test_a_device_that_is_well_takes_one_sentence():
             "refused config 5: no port /dev/x. It goes on with revision 4",
         ),
         (
+            {"config": {"desired": 5, "applied": 4, "handled": 5, "state": "refused", "reason": "say 'lines'?"}},
+            "refused config 5: say 'lines'? It goes on",
+        ),
+        (
             {"config": {"desired": 5, "applied": 4, "handled": 5, "state": "rolled_back", "reason": "board rests."}},
             "rolled config 5 back: board rests. It goes on with revision 4",
         ),
