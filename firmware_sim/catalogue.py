@@ -65,7 +65,7 @@ PUMP = Kind(
     "a booster pump: pressure, flow, vibration, motor current and temperature",
     pump.QUANTITIES,
     pump.Pump,
-    ("json", "csv", "kv", "modbus"),
+    ("json", "csv", "kv", "modbus", "sdi12"),
     heating=pump.OVERHEAT,
 )
 TRACKER = Kind(

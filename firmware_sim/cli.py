@@ -27,7 +27,7 @@ def cli() -> None:
 @click.option("--link", type=LINK, required=True, help="Path of the port, a symbolic link to the pty.")
 @click.option(
     "--protocol",
-    type=click.Choice(["csv", "json", "kv", "modbus", "iec62056", "nmea"]),
+    type=click.Choice(["csv", "json", "kv", "modbus", "iec62056", "sdi12", "nmea"]),
     help="How it speaks. [default: its own]",
 )
 @click.option(

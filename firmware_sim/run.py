@@ -28,6 +28,7 @@ from firmware_sim.protocols.frame import Encoder, Frame, Slave
 from firmware_sim.protocols.iec62056 import Meter
 from firmware_sim.protocols.lines import FORMATS, Lines
 from firmware_sim.protocols.nmea import Nmea
+from firmware_sim.protocols.sdi12 import Probe
 from firmware_sim.pty import Port
 
 MAX_RATE_HZ = 2000.0
@@ -256,6 +257,8 @@ def _speech(kind: Kind, protocol: str, name: str, unit: int) -> tuple[Encoder | 
         return Nmea(name), None
     if protocol == "iec62056":
         return None, Meter(kind.quantities)
+    if protocol == "sdi12":
+        return None, Probe(kind.quantities)
     from firmware_sim.protocols.modbus import RtuSlave  # noqa: PLC0415 - pymodbus takes a second to import
 
     return None, RtuSlave(kind.quantities, kind.layout(), unit)

@@ -18,6 +18,7 @@ BUILT_IN = {
     "lines": "agent.protocols.lines",
     "modbus": "agent.protocols.modbus",
     "nmea": "agent.protocols.nmea",
+    "sdi12": "agent.protocols.sdi12",
 }
 EXTRAS = {"modbus": "modbus"}  # protocol -> the extra of the distribution that it needs
 

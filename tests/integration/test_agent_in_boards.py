@@ -46,6 +46,17 @@ values = [
   { code = "14.7.0", name = "frequency", unit = "Hz" },
 ]"""
 
+SDI12 = """protocol = "sdi12"
+[source.sdi12]
+every_s = 1
+crc = true
+[[source.sdi12.probes]]
+address = "0"
+values = [
+  { name = "pressure", unit = "bar" }, { name = "flow", unit = "L/min" }, { name = "vibration", unit = "mm/s" },
+  { name = "current", unit = "A" }, { name = "motor_temp", unit = "Cel" },
+]"""
+
 SCENES = {
     "csv": (["freezer", "--rate", "200", "--count", "300"], LINES.format("csv", COLUMNS)),
     "json": (["freezer", "--protocol", "json", "--rate", "200", "--count", "300"], LINES.format("json", COLUMNS)),
@@ -56,6 +67,7 @@ SCENES = {
     ),
     "nmea": (["tracker", "--rate", "50", "--count", "100"], 'protocol = "nmea"'),
     "iec62056": (["meter", "--protocol", "iec62056", "--count", "4"], IEC62056),
+    "sdi12": (["pump", "--protocol", "sdi12", "--count", "6"], SDI12),
     "modbus": (["meter", "--count", "40"], METER),
 }
 SAID_OTHERWISE = {"altitude": "alt", "speed_kn": "speed"}  # by the ledger

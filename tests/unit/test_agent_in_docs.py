@@ -26,4 +26,5 @@ def test_every_protocol_has_an_example():
         "lines",
         "modbus",
         "nmea",
+        "sdi12",
     }
