@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from firmware_sim.scenarios.cast import EARLY_WARNING, MACHINES, Machine
-from firmware_sim.scenarios.stage import Stage, StageError
+from firmware_sim.scenarios.stage import BIN, Stage, StageError
 from firmware_sim.scenarios.verdict import Count
 from firmware_sim.scenarios.world import SERVER, START_S, World
 
@@ -97,7 +97,7 @@ class Demo:
 Console: {url}   token: {token}
 
 Try, in another terminal:
-  export FLEET_URL={url} FLEET_TOKEN={token}
+  export PATH={BIN}:$PATH FLEET_URL={url} FLEET_TOKEN={token}
   fleet device list
   fleet latest {WARM.device}
   fleet ticket show 1
@@ -154,6 +154,7 @@ def run(*, check: bool, say: Say) -> int:
     def tell(text: str) -> None:
         say(f"[{time.monotonic() - began:5.1f} s] {text}")
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, leaving nothing behind
     with Stage() as stage, World(stage) as world:
         demo = Demo(world, tell)
         try:
