@@ -63,7 +63,11 @@ def test_no_broad_except_goes_on_but_in_a_supervisor_or_at_the_edge():
         if isinstance(node, ast.ExceptHandler) and _is_broad(node) and not isinstance(node.body[-1], ast.Raise)
     }
 
-    assert going_on == {"fleet/jobs/runner.py", "fleet/gateway/turns.py"}
+    assert going_on == {
+        "agent/core/contain.py",  # a protocol's mistake, maybe a stranger's, must not end the agent
+        "fleet/gateway/turns.py",
+        "fleet/jobs/runner.py",
+    }
 
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:
