@@ -32,6 +32,7 @@ def main() -> None:
         began = time.monotonic()
         while (minute := (time.monotonic() - began) / 60) < MINUTES:
             time.sleep(min(60.0, MINUTES * 60 - minute * 60))
+            stage.fail_if_ended()
             sizes = {machine.device: rss_mb(stage.pid(machine.device)) for machine in MACHINES}
             print(
                 f"{(time.monotonic() - began) / 60:5.1f} min",

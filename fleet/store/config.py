@@ -22,6 +22,7 @@ from fleet.errors import Invalid, NotFound
 from fleet.store import event
 from fleet.store.schema import config, device, product, reported
 
+FIRST_OF_PRODUCT = "A product is known from its first claim on: `fleet claim create --product …`."
 MAX_CACHED_RULES = 4096  # documents whose rules are kept parsed
 
 
@@ -279,11 +280,8 @@ def _check_target(conn: Connection, scope: Target, target: str) -> None:
     known = list(conn.execute(select(table.c.id).where(table.c.id == target)).scalars())
     if not known:
         near = difflib.get_close_matches(target, list(conn.execute(select(table.c.id).limit(1000)).scalars()), n=1)
-        hint = (
-            f"Did you mean {near[0]!r}?"
-            if near
-            else f"List them with `fleet {'device list' if scope is Target.DEVICE else 'claim create'}`."
-        )
+        own = "`fleet device list` shows all devices." if scope is Target.DEVICE else FIRST_OF_PRODUCT
+        hint = f"Did you mean {near[0]!r}?" if near else own
         raise NotFound(f"there is no {scope} {target!r}", hint=hint)
 
 
