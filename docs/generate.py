@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 
-from agent.rules.engine import ANNOUNCED, NEXT
+from agent.rules.phase import ANNOUNCED, NEXT
 from agent.wire import codec, limits, messages, topics
 from fleet.cli import reference as cli
 from fleet.core import alarm, ticket
@@ -43,7 +43,7 @@ def rules() -> str:
         for (phase, verdict), after in NEXT.items()
         if phase is not after
     ]
-    head = ["# The rule engine's states\n", _prose(sys.modules["agent.rules.engine"])]
+    head = ["# The rule engine's states\n", _prose(sys.modules["agent.rules.phase"])]
     return "\n".join([NOTICE, *head, "| phase | a reading is | next phase | told |\n|---|---|---|---|", *rows]) + "\n"
 
 

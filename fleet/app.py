@@ -41,6 +41,7 @@ from fleet.gateway.ingest import AckPolicy, Ingest
 from fleet.gateway.issue import ClaimIssuer
 from fleet.gateway.link import Link
 from fleet.jobs.presence import PRESENCE
+from fleet.jobs.rules import RULES
 from fleet.jobs.runner import run_jobs
 from fleet.jobs.tell import tell
 from fleet.jobs.verification import VERIFICATION
@@ -118,7 +119,7 @@ async def _serve_on(
             logs.hush_endings()
 
 
-JOBS = (PRESENCE, VERIFICATION)
+JOBS = (PRESENCE, VERIFICATION, RULES)
 
 
 def _people(settings: Settings, db: Database, link: Link, authority: Authority) -> ASGIApp:

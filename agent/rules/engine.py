@@ -1,144 +1,149 @@
-"""From readings to alarms: a state machine a rule and series, driven by event time alone.
+"""The engine: all rules of one device, fed with its readings.
 
-A phase and a verdict on the next reading give the next phase (`NEXT`, printed into the docs):
+    readings, ticks ─▶ Judge ─▶ cases (one a rule and series) ─▶ changes of alarms
 
-    ok        a reading was good, or none has come
-    pending   bad, not yet for the hold time and number of readings
-    active    the alarm is raised
-    clearing  good again, not yet for the clear-hold
-
-A reading without a verdict (missing value) and one older than the newest that was judged change nothing. States are
-values: whoever runs the engine keeps them on disk, so a restart loses no running hold.
+The same judge runs on the device, where it lives as long as the config, and in the fleet, where it is made anew for
+each batch from the states that were kept. Any split of the readings into calls gives the same changes. A judge does no
+IO and reads no clock: `tick` is how silence is noticed, and who calls it says what time it is.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Iterable, Mapping, Sequence
 
+from agent.rules.case import NOTHING, Case, open_case
+from agent.rules.condition import Several
+from agent.rules.phase import ANNOUNCED, NEXT, RAISED, Change, Phase, RuleState, Verdict
 from agent.rules.rule import Rule
-from agent.wire.messages import AlarmState, Value
+from agent.wire.messages import Value
 
-US_PER_S = 1_000_000
+Key = tuple[str, str]
+"""Rule name and series."""
 
+States = Mapping[Key, RuleState]
 
-class Phase(StrEnum):
-    """Phase of one rule on one series."""
-
-    OK = "ok"
-    PENDING = "pending"
-    ACTIVE = "active"
-    CLEARING = "clearing"
+FRESH = RuleState()
 
 
-class Verdict(StrEnum):
-    """What a reading means to a phase; `held` says that the phase's hold time is over."""
+class Judge:
+    """Rules, and how each stands on each series."""
 
-    GOOD = "good"
-    BAD = "bad"
-    GOOD_HELD = "good, held"
-    BAD_HELD = "bad, held"
+    def __init__(self, rules: Iterable[Rule], states: States | None = None, *, from_us: int = 0) -> None:
+        """Go on from `states`; those of rules that are gone are left out (`gone` tells them)."""
+        self.from_us = from_us  # since when somebody has listened without a break; 0: not known
+        self._rules = tuple(rules)
+        self._cases: dict[Key, Case] = {}
+        self._cases_on: dict[str, tuple[Case, ...]] = {}
+        self._ticking: list[Case] = []
+        by_name = {rule.name: rule for rule in self._rules}
+        for (name, series), state in (states or {}).items():
+            rule = by_name.get(name)
+            if rule is not None and rule.matches(series):
+                self._open(rule, series, state)
+        for rule in self._rules:
+            if rule.waits() and "*" not in rule.series:
+                self._case(rule, rule.series)
 
+    @property
+    def ticks(self) -> bool:
+        """Tell whether `tick` may lead to anything."""
+        return bool(self._ticking)
 
-NEXT: Mapping[tuple[Phase, Verdict], Phase] = {
-    (Phase.OK, Verdict.BAD): Phase.PENDING,
-    (Phase.OK, Verdict.BAD_HELD): Phase.ACTIVE,
-    (Phase.PENDING, Verdict.GOOD): Phase.OK,
-    (Phase.PENDING, Verdict.GOOD_HELD): Phase.OK,
-    (Phase.PENDING, Verdict.BAD_HELD): Phase.ACTIVE,
-    (Phase.ACTIVE, Verdict.GOOD): Phase.CLEARING,
-    (Phase.ACTIVE, Verdict.GOOD_HELD): Phase.OK,
-    (Phase.CLEARING, Verdict.BAD): Phase.ACTIVE,
-    (Phase.CLEARING, Verdict.BAD_HELD): Phase.ACTIVE,
-    (Phase.CLEARING, Verdict.GOOD_HELD): Phase.OK,
-}
-"""Pairs that are not listed stay in their phase."""
+    def feed(self, series: str, t_us: int, value: Value) -> Sequence[Change]:
+        """Take a reading; returns what changed, in order of time for each rule."""
+        cases = self._cases_on.get(series)
+        if cases is None:
+            cases = self._meet(series)
+        changes: Sequence[Change] = NOTHING
+        for case in cases:
+            told = case.feed(series, t_us, value)
+            if told:
+                changes = (*changes, *told)
+        return changes
 
-ANNOUNCED: Mapping[tuple[Phase, Phase], AlarmState] = {
-    (Phase.OK, Phase.ACTIVE): AlarmState.ACTIVE,
-    (Phase.PENDING, Phase.ACTIVE): AlarmState.ACTIVE,
-    (Phase.ACTIVE, Phase.CLEARING): AlarmState.CLEARING,
-    (Phase.CLEARING, Phase.ACTIVE): AlarmState.ACTIVE,
-    (Phase.ACTIVE, Phase.OK): AlarmState.CLEARED,
-    (Phase.CLEARING, Phase.OK): AlarmState.CLEARED,
-}
-"""Changes of phase that leave the engine; a pending hold that passes is nobody's business."""
+    def hear(self, series: str, t_us: int, value: Value) -> None:
+        """Take note of a reading that will be fed later: until then it proves that data comes, and no more."""
+        if value is not None:
+            for case in self._cases_on.get(series) or self._meet(series):
+                case.hear(series, t_us)
 
+    def tick(self, now_us: int) -> list[Change]:
+        """Take note that all readings before `now_us` have been fed; returns what changed, in order of time."""
+        changes = [change for case in self._ticking for change in case.tick(now_us)]
+        changes.sort(key=lambda change: change.t_us)
+        return changes
 
-@dataclass(frozen=True, slots=True)
-class RuleState:
-    """Memory of one rule on one series."""
+    def listen(self, now_us: int) -> None:
+        """Count every silence from `now_us` on: nobody listened before, so nothing is known of it."""
+        self.from_us = now_us
+        for case in self._cases.values():
+            case.listen(now_us)
 
-    phase: Phase = Phase.OK
-    first_bad_us: int = 0  # event time of the first bad reading of this alarm
-    first_good_us: int = 0  # event time at which clearing began
-    bad_samples: int = 0  # bad readings in a row while pending
-    last_us: int = -1  # event time of the newest reading that was judged
+    def reset_clock(self, by_us: int, now_us: int) -> None:
+        """Take note that the clock was set by `by_us` and is at `now_us` now.
 
+        What was seen since `listen` was dated by the clock as it went wrong and moves with it; so a clock that ran
+        ahead silences no rule, and one that was behind completes no hold. Silence counts from `now_us`.
+        """
+        for case in self._cases.values():
+            case.reset_clock(by_us, self.from_us, now_us)
+        self.from_us = min(self.from_us + by_us, now_us)
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An alarm that was raised, relapsed, began to clear or cleared."""
+    def hears(self, series: str) -> bool:
+        """Tell whether any rule cares for this series."""
+        cases = self._cases_on.get(series)
+        return bool(self._meet(series) if cases is None else cases)
 
-    rule: Rule
-    series: str
-    state: AlarmState
-    t_us: int
-    first_bad_us: int
-    value: Value
+    def states(self) -> dict[Key, RuleState]:
+        """Return how every rule stands, as values."""
+        return {key: case.state() for key, case in self._cases.items()}
 
+    def moved(self) -> dict[Key, RuleState]:
+        """Return what moved since this was asked last, as far as a restart has to know."""
+        found: dict[Key, RuleState] = {}
+        for key, case in self._cases.items():
+            if case.moved:
+                case.moved = False
+                found[key] = case.state()
+        return found
 
-def judge(rule: Rule, state: RuleState, t_us: int, value: Value) -> tuple[RuleState, AlarmState | None]:
-    """Judge one reading; returns the next state and, if there is something to tell, the alarm's new state."""
-    was_bad = state.phase in (Phase.PENDING, Phase.ACTIVE)
-    bad = rule.condition.is_bad(value, was_bad=was_bad)
-    if bad is None or t_us < state.last_us:
-        return state, None
-    state = replace(state, last_us=t_us)
-    state = _note_bad(state, t_us) if bad else _note_good(state, t_us)
-    phase = NEXT.get((state.phase, _verdict(rule, state, t_us, bad=bad)), state.phase)
-    return replace(state, phase=phase), ANNOUNCED.get((state.phase, phase))
+    def _meet(self, series: str) -> tuple[Case, ...]:
+        """Find the cases that a series is heard by, when it is met first."""
+        cases = []
+        for rule in self._rules:
+            if series in rule.others():
+                cases.append(self._case(rule, rule.series))
+            elif rule.matches(series):
+                cases.append(self._case(rule, series))
+        self._cases_on[series] = tuple(cases)
+        return self._cases_on[series]
 
+    def _case(self, rule: Rule, series: str) -> Case:
+        return self._cases.get((rule.name, series)) or self._open(rule, series, FRESH)
 
-def judge_all(
-    rules: Iterable[Rule],
-    states: Mapping[tuple[str, str], RuleState],
-    series: str,
-    readings: Iterable[tuple[int, Value]],
-) -> tuple[dict[tuple[str, str], RuleState], list[Change]]:
-    """Judge readings `(t_us, value)` of one series by every rule that matches it.
-
-    `states` is keyed by (rule name, series). Returns the states that the rules have now, and the changes in order.
-    """
-    after: dict[tuple[str, str], RuleState] = {}
-    changes: list[Change] = []
-    rows = list(readings)
-    for rule in rules:
-        if not rule.matches(series):
-            continue
-        key = (rule.name, series)
-        state = states.get(key, RuleState())
-        for t_us, value in rows:
-            state, announced = judge(rule, state, t_us, value)
-            if announced is not None:
-                changes.append(Change(rule, series, announced, t_us, state.first_bad_us, value))
-        after[key] = state
-    changes.sort(key=lambda change: change.t_us)
-    return after, changes
-
-
-def _note_bad(state: RuleState, t_us: int) -> RuleState:
-    if state.phase is Phase.OK:
-        return replace(state, first_bad_us=t_us, bad_samples=1)
-    return replace(state, bad_samples=state.bad_samples + 1)
-
-
-def _note_good(state: RuleState, t_us: int) -> RuleState:
-    return replace(state, first_good_us=t_us) if state.phase is Phase.ACTIVE else state
+    def _open(self, rule: Rule, series: str, state: RuleState) -> Case:
+        case = self._cases[rule.name, series] = open_case(rule, series, state)
+        if rule.waits() or isinstance(rule.condition, Several):
+            self._ticking.append(case)
+        return case
 
 
-def _verdict(rule: Rule, state: RuleState, t_us: int, *, bad: bool) -> Verdict:
-    if bad:
-        held = t_us - state.first_bad_us >= rule.hold_s * US_PER_S and state.bad_samples >= rule.hold_samples
-        return Verdict.BAD_HELD if held else Verdict.BAD
-    held = t_us - state.first_good_us >= rule.clear_hold_s * US_PER_S
-    return Verdict.GOOD_HELD if held else Verdict.GOOD
+def gone(rules: Iterable[Rule], states: States) -> dict[Key, RuleState]:
+    """Return the states that no rule has any more."""
+    by_name = {rule.name: rule for rule in rules}
+    return {
+        (name, series): state
+        for (name, series), state in states.items()
+        if name not in by_name or not by_name[name].matches(series)
+    }
+
+
+__all__ = [
+    "ANNOUNCED",
+    "NEXT",
+    "RAISED",
+    "Change",
+    "Judge",
+    "Phase",
+    "RuleState",
+    "Verdict",
+    "gone",
+]

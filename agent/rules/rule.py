@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from agent.rules.condition import Condition, read_condition
+from agent.rules.condition import Absent, Condition, Several, read_condition
+from agent.rules.condition.pace import Step
+from agent.rules.condition.still import Changed, Stuck
 from agent.wire.document import Table
 from agent.wire.messages import Severity
 
@@ -23,16 +25,16 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A condition on a series that must hold for a while, and what it means.
+    """A condition that must hold for a while, and what it means.
 
     The alarm is raised when the condition was bad for `hold_s` of event time and on `hold_samples` readings in a
-    row, both; it clears when it was good for `clear_hold_s`. `series` may hold `*`: each series that matches has an
-    alarm of its own.
+    row, both; it clears when it was good for `clear_hold_s`. `series` is what the alarm is about; it may hold `*`:
+    each series that matches has an alarm of its own. A condition over several series may name others beside it.
     """
 
     name: str
     series: str
-    condition: Condition
+    condition: Condition | Several
     hold_s: float
     hold_samples: int
     clear_hold_s: float
@@ -41,8 +43,20 @@ class Rule:
     at: Place
 
     def matches(self, series: str) -> bool:
-        """Tell whether the rule judges this series."""
+        """Tell whether the rule may have an alarm about this series."""
         return series == self.series or ("*" in self.series and fnmatchcase(series, self.series))
+
+    def others(self) -> frozenset[str]:
+        """Return the series that its condition names beside the rule's own."""
+        if not isinstance(self.condition, Several):
+            return frozenset()
+        return frozenset(part.series for part in self.condition.parts if part.series)
+
+    def waits(self) -> bool:
+        """Tell whether passing time alone may change its verdict: silence is part of its condition."""
+        if isinstance(self.condition, Several):
+            return any(isinstance(part.condition, Absent) for part in self.condition.parts)
+        return isinstance(self.condition, Absent)
 
 
 def read_rules(document: Table) -> tuple[Rule, ...]:
@@ -57,14 +71,15 @@ def read_rules(document: Table) -> tuple[Rule, ...]:
 
 
 def _read_rule(table: Table) -> Rule:
-    # Who sets the hold alone wants just that; the default asks for a minimum of samples as well.
-    samples = 1 if "hold_s" in table else DEFAULT_HOLD_SAMPLES
+    own = table.text("series") if "series" in table else ""
+    condition = read_condition(table, own)
+    hold_s, hold_samples = _read_hold(table, condition)
     rule = Rule(
         name=table.name("name"),
-        series=table.text("series"),
-        condition=read_condition(table),
-        hold_s=table.number("hold_s", DEFAULT_HOLD_S, least=0, most=MAX_HOLD_S),
-        hold_samples=table.integer("hold_samples", samples, least=1),
+        series=_series(table, own, condition),
+        condition=condition,
+        hold_s=hold_s,
+        hold_samples=hold_samples,
         clear_hold_s=table.number("clear_hold_s", DEFAULT_CLEAR_HOLD_S, least=0, most=MAX_HOLD_S),
         severity=table.choice("severity", Severity, Severity.MAJOR),
         ticket=table.flag("ticket", default=False),
@@ -72,3 +87,46 @@ def _read_rule(table: Table) -> Rule:
     )
     table.done()
     return rule
+
+
+def _series(table: Table, own: str, condition: Condition | Several) -> str:
+    """Return what the alarm is about: the rule's own series, or the first that its parts name."""
+    if not isinstance(condition, Several):
+        return table.text("series")
+    named = [part.series or own for part in condition.parts]
+    if own and own not in named:
+        raise table.error("series", f"{own!r} is none of the condition's series, {', '.join(dict.fromkeys(named))}")
+    return own or named[0]
+
+
+def _read_hold(table: Table, condition: Condition | Several) -> tuple[float, int]:
+    """Read how long and how often the condition must be bad; some conditions say that themselves."""
+    why = _has_own_hold(condition)
+    if why:
+        for key in ("hold_s", "hold_samples"):
+            if table.has(key):
+                raise table.error(key, why)
+        return 0.0, 1
+    hold_s = table.number("hold_s", DEFAULT_HOLD_S, least=0, most=MAX_HOLD_S)
+    if isinstance(condition, Several) and any(isinstance(part.condition, Absent) for part in condition.parts):
+        if table.has("hold_samples"):
+            raise table.error(
+                "hold_samples", "silence brings no samples; a rule with absent_s or expected_s has hold_s"
+            )
+        return hold_s, 1
+    # Who sets the hold alone wants just that; the default asks for a minimum of samples as well.
+    samples = 1 if "hold_s" in table else DEFAULT_HOLD_SAMPLES
+    return hold_s, table.integer("hold_samples", samples, least=1)
+
+
+def _has_own_hold(condition: Condition | Several) -> str:
+    match condition:
+        case Absent():
+            return "absent_s (or expected_s) says how long already"
+        case Stuck():
+            return "stuck_s says how long already"
+        case Changed():
+            return "a change is one moment and holds for no time; clear_hold_s says how long the alarm stays"
+        case Step(window_us=0):
+            return "a step is one moment and holds for no time, unless it is counted over window_s"
+    return ""

@@ -15,14 +15,15 @@ import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from agent.core.backoff import Backoff, Rng
 from agent.core.outbox import Columns, Moment, Row, event_row
 from agent.core.store import Store
 from agent.errors import Unavailable
 from agent.ports import Clock, Reading
-from agent.rules.engine import Change, Phase, RuleState, judge_all
+from agent.rules.engine import RAISED, Change, Judge, RuleState, gone
+from agent.rules.phase import pack, unpack
 from agent.rules.rule import Place, Rule
 from agent.wire.limits import MAX_SERIES
 from agent.wire.messages import AlarmChange, AlarmState, DeviceEvent, Gap, JobResult, Lane, Newest, Severity
@@ -34,6 +35,9 @@ COMMIT_BYTES = 1024 * 1024  # of rows in one transaction
 MAX_PENDING_BYTES = 4 * 1024 * 1024  # of rows that wait in memory while the disk fails: hours at 10 readings a second
 RETRY_BASE_S = 0.5
 RETRY_CAP_S = 5.0
+CLOCK_STEP_US = 5_000_000  # a clock that moves this much against the monotonic one was set
+TICK_S = 1.0  # how soon silence is noticed
+MEMORY_EVERY_S = 60.0  # how much of what the rules remember a power cut may cost
 STATE_PREFIX = "rule/"  # key of a rule's state in the buffer: rule/<rule>\n<series>
 
 States = dict[tuple[str, str], RuleState]
@@ -65,7 +69,7 @@ async def restore(store: Store) -> Restored:
         rule, _, series = key.removeprefix(STATE_PREFIX).partition("\n")
         fields = json.loads(text)
         if fields:
-            states[rule, series] = RuleState(**{**fields, "phase": Phase(fields["phase"])})
+            states[rule, series] = unpack(list(fields.values()) if isinstance(fields, dict) else fields)
     return Restored(next_seq, states)
 
 
@@ -99,9 +103,11 @@ class Recorder:
         self._boot = boot
         self._backoff = Backoff(rng, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S)
         self._max_pending_bytes = max_pending_bytes
-        self._rules: tuple[Rule, ...] = ()
-        self._rules_of: dict[str, tuple[Rule, ...]] = {}
-        self._states = dict(restored.states)
+        self._rules: dict[str, Rule] = {}
+        self._judge = Judge(())
+        self._restored = dict(restored.states)  # of rules that no config has brought yet
+        self._offset_us: int | None = None  # of UTC against the monotonic clock, when the rules were told last
+        self._memories_at_s = 0.0  # when all of the rules' memory was written last, monotonic
         self._next_seq = dict(restored.next_seq)
         self._newest: dict[str, Reading] = {}
         self._columns = Columns()
@@ -119,12 +125,10 @@ class Recorder:
 
     def readings(self, readings: Sequence[Reading]) -> None:
         """Take readings as they come."""
+        feed = self._judge.feed
         for reading in readings:
-            rules = self._rules_of.get(reading.name)
-            if rules is None:
-                rules = self._find_rules(reading.name)
-            if rules:
-                self._judge(rules, reading)
+            for change in feed(reading.name, reading.t_us, reading.v):
+                self._tell(change)
             self._newest[reading.name] = reading
         self._columns.add(readings)
         self._gathered += len(readings)
@@ -165,22 +169,46 @@ class Recorder:
 
     async def apply(self, rules: Iterable[Rule], flush_s: float) -> None:
         """Judge by these rules from now on. The alarm of a rule that is gone is cleared."""
-        before = {rule.name: rule for rule in self._rules}
-        self._rules = tuple(rule for rule in rules if rule.at is Place.EDGE)
-        self._rules_of = {}
+        before, self._rules = self._rules, {rule.name: rule for rule in rules if rule.at is Place.EDGE}
         self.flush_s = flush_s
-        for (name, series), state in list(self._states.items()):
-            if any(rule.name == name and rule.matches(series) for rule in self._rules):
-                continue
-            if state.phase in (Phase.ACTIVE, Phase.CLEARING):
+        states = {**self._restored, **self._judge.states()}
+        self._restored = {}
+        for (name, series), state in gone(self._rules.values(), states).items():
+            if state.phase in RAISED:
                 self._clear_orphan(name, series, state, before.get(name))
-            del self._states[name, series]
             self._values[_state_key(name, series)] = "{}"
+            self._wanted.set()
+        judge = Judge(self._rules.values(), states, from_us=self._judge.from_us)
+        if not self._judge.from_us:  # the first config: nobody listened before
+            judge.listen(self._clock.now_us())
+        self._judge = judge
+
+    def tick(self) -> None:
+        """Tell the rules how late it is, so that they notice silence; called each second."""
+        moment = self._moment()
+        offset_us = moment.now_us - moment.mono_us
+        by_us = 0 if self._offset_us is None else offset_us - self._offset_us
+        self._offset_us = offset_us
+        if abs(by_us) > CLOCK_STEP_US:
+            self._judge.reset_clock(by_us, moment.now_us)
+        for change in self._judge.tick(moment.now_us):
+            self._tell(change)
+            self._wanted.set()
 
     # Commit.
 
     async def run(self) -> None:
-        """Commit what came, each `flush_s` or at once; until cancelled. Raises Damaged."""
+        """Commit what came, each `flush_s` or at once, and tick; until cancelled. Raises Damaged in a group."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._commit_what_comes(), name="commit")
+            group.create_task(self._tick_on(), name="tick")
+
+    async def _tick_on(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.tick()
+
+    async def _commit_what_comes(self) -> None:
         while True:
             await self._wanted.wait()
             with contextlib.suppress(TimeoutError):
@@ -199,6 +227,7 @@ class Recorder:
             self._urgent.clear()
             try:
                 self._cut()
+                self._note_memories()
                 while self._fill() or self._values or self._holes:
                     await self._commit(urgent=urgent)
             except BaseException:
@@ -230,6 +259,8 @@ class Recorder:
 
     def _fill(self) -> bool:
         """Fill the transaction from what is pending; events first, as they are few. Tells whether it holds rows."""
+        for key, state in self._judge.moved().items():
+            self._values[_state_key(*key)] = _dump(state)
         size = sum(len(row.body) for row in self._sending)
         for lane in (Lane.EVENTS, Lane.TELEMETRY):
             queue = self._pending[lane]
@@ -289,19 +320,14 @@ class Recorder:
 
     # Rules.
 
-    def _find_rules(self, series: str) -> tuple[Rule, ...]:
-        rules = self._rules_of[series] = tuple(rule for rule in self._rules if rule.matches(series))
-        return rules
-
-    def _judge(self, rules: tuple[Rule, ...], reading: Reading) -> None:
-        after, changes = judge_all(rules, self._states, reading.name, ((reading.t_us, reading.v),))
-        for key, state in after.items():
-            before = self._states.get(key)
-            self._states[key] = state
-            if before is None or _essence(before) != _essence(state):
-                self._values[_state_key(*key)] = json.dumps(asdict(state), separators=(",", ":"))
-        for change in changes:
-            self._tell(change)
+    def _note_memories(self) -> None:
+        """Write what the rules remember of the readings, once a minute: it changes with each of them."""
+        now_s = self._clock.mono_s()
+        if now_s - self._memories_at_s >= MEMORY_EVERY_S:
+            self._memories_at_s = now_s
+            self._values.update(
+                {_state_key(*key): _dump(state) for key, state in self._judge.states().items() if state.memory}
+            )
 
     def _tell(self, change: Change) -> None:
         rule = change.rule
@@ -315,7 +341,9 @@ class Recorder:
             value=change.value,
             condition=str(rule.condition),
         )
-        text = f"{change.series} is {change.value}; the rule {rule.name} ({rule.condition}) is {change.state}."
+        seen = "" if change.value is None else f"{change.series} is {change.value}; "
+        text = f"{seen}the rule {rule.name} ({change.series}: {rule.condition}) is {change.state}."
+        text = text[0].upper() + text[1:] if not seen else text
         self.event("alarm.changed", rule.name, text, alarm=alarm, t_us=change.t_us)
 
     def _clear_orphan(self, name: str, series: str, state: RuleState, rule: Rule | None) -> None:
@@ -327,7 +355,7 @@ class Recorder:
             first_bad_us=state.first_bad_us,
             ticket=rule.ticket if rule else False,
             value=None,
-            condition=str(rule.condition) if rule else "",
+            condition="",  # which is how the fleet knows it from a clear by a reading
         )
         text = f"The rule {name} is no longer part of the config; its alarm on {series} is cleared."
         self.event("alarm.changed", name, text, alarm=alarm)
@@ -345,10 +373,8 @@ class Recorder:
         )
 
 
-def _essence(state: RuleState) -> tuple[object, ...]:
-    """Return what a restart has to know of a state; the rest changes with each reading and would wear the flash."""
-    samples = state.bad_samples if state.phase is Phase.PENDING else 0
-    return state.phase, state.first_bad_us, state.first_good_us, samples
+def _dump(state: RuleState) -> str:
+    return json.dumps(pack(state), separators=(",", ":"))
 
 
 def _state_key(rule: str, series: str) -> str:

@@ -50,6 +50,10 @@ class Table:
         self._known.add(key)
         return key in self._values
 
+    def has(self, key: str) -> bool:
+        """Tell whether the key is given, without making it known: for keys that are refused here with a reason."""
+        return key in self._values
+
     def empty(self) -> bool:
         """Tell whether the table has no keys at all."""
         return not self._values
@@ -82,6 +86,13 @@ class Table:
         value: int = self._get(key, (int,), "a whole number", default)
         if not least <= value <= most:
             raise self.error(key, f"{value} is not within {least}…{most}")
+        return value
+
+    def scalar(self, key: str) -> float | int | str | bool:
+        """Return a number, a string, or true or false; required."""
+        value: float | int | str | bool = self._get(key, (int, float, str, bool), "a number, a string or a flag", None)
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            raise self.error(key, f"{value:g} is no finite number")
         return value
 
     def flag(self, key: str, *, default: bool | None = None) -> bool:

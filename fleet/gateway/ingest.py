@@ -29,7 +29,7 @@ from fleet.core.hole import Row, find_holes
 from fleet.errors import Busy
 from fleet.gateway import lanes
 from fleet.gateway.decode import decode_batch
-from fleet.store import alarm, batch, config, event, gap, intake, latest, mark, presence, quarantine, reported
+from fleet.store import alarm, batch, config, event, gap, intake, latest, mark, presence, quarantine, reported, rule
 from fleet.store.batch import Span
 from fleet.store.database import Database
 from fleet.store.intake import Standing
@@ -126,6 +126,8 @@ class Ingest:
             acked_seq = rows[-1].seq
             mark.advance(conn, device_id, told.store_id, told.lane, Mark(acked_seq, newest_us))
             heard += lanes.newest_of([segment for segment in told.segments if segment.seq > standing.mark.seq])
+        if told.lane is Lane.TELEMETRY and told.prev_seq <= acked_seq:
+            self._judge(conn, device_id, told, rows, received_us=received_us)
         body = latest.merge(standing.latest, heard) if heard else None
         if body is not None:
             latest.put(conn, device_id, body)
@@ -149,9 +151,22 @@ class Ingest:
             readings=lanes.count_readings(segments),
         )
         batch.add(conn, device_id, told.store_id, span, payload, received_us=received_us)
+
+    def _judge(self, conn: Connection, device_id: str, told: Batch, rows: list[Row], *, received_us: int) -> None:
+        """Run the fleet's rules on the new rows of telemetry; without any, the device has sent all that it has."""
         rules = config.fleet_rules(conn, device_id)
-        if rules:
-            lanes.run_rules(conn, device_id, rules, segments, received_us=received_us)
+        if not rules:
+            return
+        first_seq = rows[0].seq if rows else 0
+        rule.judge(
+            conn,
+            device_id,
+            rules,
+            [segment for segment in told.segments if segment.seq >= first_seq] if rows else (),
+            newest=told.newest,
+            until_us=max(row.to_us for row in rows) if rows else min(told.sent_us, received_us),
+            received_us=received_us,
+        )
 
     def _refuse(  # noqa: PLR0913 - one batch
         self, conn: Connection, device_id: str, payload: bytes, error: WireError, *, road: str, received_us: int

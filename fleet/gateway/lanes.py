@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import accumulate
 
 from sqlalchemy import Connection
 
-from agent.rules.engine import Change, judge_all
-from agent.rules.rule import Rule
 from agent.wire.limits import MAX_AHEAD_S, MAX_NAME_CHARS
-from agent.wire.messages import AlarmChange, Batch, DeviceEvent, Newest, Segment, Value
+from agent.wire.messages import Batch, DeviceEvent, Newest, Segment
 from fleet.core.actor import FLEET, of_device
 from fleet.core.event import Event
 from fleet.core.hole import Hole, Row
-from fleet.store import alarm, event, gap, reported, rule_state
+from fleet.store import alarm, event, gap, reported
 
 US_PER_S = 1_000_000
 
@@ -71,7 +68,11 @@ def store_events(
     """Store new rows of the events lane: alarms and gaps to their tables, everything to the event table."""
     for row in rows:
         if row.alarm is not None:
-            alarm.apply_change(conn, device_id, row.alarm, t_us=row.t_us, received_us=received_us, origin="edge")
+            # No condition: the rule is gone. That is told in the device's own words.
+            why = "" if row.alarm.condition else row.text
+            alarm.apply_change(
+                conn, device_id, row.alarm, t_us=row.t_us, received_us=received_us, origin="edge", why=why
+            )
             continue  # the alarm's own events say it, with the alarm's number
         if row.kind in reported.KINDS:
             continue  # written from the reported state, which says the same and cannot be lost
@@ -96,43 +97,3 @@ def _device_event(device_id: str, store_id: str, row: DeviceEvent, received_us: 
     kind = f"said.{row.kind}"[:MAX_NAME_CHARS] if own else row.kind
     by = of_device(device_id)
     return Event(row.t_us, received_us, kind, "device", device_id, by.id, by.origin, row.text, device_id, data)
-
-
-def run_rules(
-    conn: Connection, device_id: str, rules: Sequence[Rule], segments: Sequence[Segment], *, received_us: int
-) -> None:
-    """Judge new readings by the fleet's rules, on event time; what is older than a rule has seen moves nothing."""
-    readings: dict[str, list[tuple[int, Value]]] = {}
-    for segment in segments:
-        for series in segment.series:
-            if any(rule.matches(series.name) for rule in rules):
-                times = accumulate(series.dt[1:], initial=series.t0_us)
-                readings.setdefault(series.name, []).extend(zip(times, series.v, strict=True))
-    if not readings:
-        return
-    names = {rule.name for rule in rules}
-    states = {key: state for key, state in rule_state.get(conn, device_id).items() if key[0] in names}
-    changes: list[Change] = []
-    for name, values in readings.items():
-        values.sort(key=lambda reading: reading[0])
-        after, changed = judge_all(rules, states, name, values)
-        states |= after
-        changes += changed
-    rule_state.put(conn, device_id, states)
-    for change in sorted(changes, key=lambda change: change.t_us):
-        alarm.apply_change(
-            conn, device_id, _alarm_change(change), t_us=change.t_us, received_us=received_us, origin="fleet"
-        )
-
-
-def _alarm_change(change: Change) -> AlarmChange:
-    return AlarmChange(
-        rule=change.rule.name,
-        series=change.series,
-        state=change.state,
-        severity=change.rule.severity,
-        first_bad_us=change.first_bad_us,
-        ticket=change.rule.ticket,
-        value=change.value,
-        condition=str(change.rule.condition),
-    )

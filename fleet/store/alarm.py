@@ -63,9 +63,11 @@ class Alarm:
 
 
 def apply_change(  # noqa: PLR0913 - one keyword a fact
-    conn: Connection, device_id: str, change: AlarmChange, *, t_us: int, received_us: int, origin: str
+    conn: Connection, device_id: str, change: AlarmChange, *, t_us: int, received_us: int, origin: str, why: str = ""
 ) -> None:
     """Take an alarm change that a rule announced at `t_us`; `origin` is "edge" or "fleet".
+
+    `why` is what a clear's event says where it was no reading that cleared the alarm.
 
     Opens, updates or clears the alarm, opens the ticket if the rule asks for one, starts the ticket's verification
     when the alarm clears; appends the events. A change older than the alarm's newest moves nothing back; a clear of
@@ -87,7 +89,7 @@ def apply_change(  # noqa: PLR0913 - one keyword a fact
     by = of_device(device_id) if origin == "edge" else FLEET
     for effect in step.effects:
         if effect in KINDS:
-            _tell(conn, now, effect, t_us=t_us, received_us=received_us, by=by)
+            _tell(conn, now, effect, t_us=t_us, received_us=received_us, by=by, why=why)
     if now.severity is not known.severity and Effect.RELAPSE not in step.effects:
         _tell(conn, now, Effect.OPEN, t_us=t_us, received_us=received_us, by=by)
     if Effect.TICKET in step.effects:
@@ -171,6 +173,17 @@ def page(  # noqa: PLR0913 - one keyword a filter
     return [_alarm(row) for row in conn.execute(query.order_by(table.c.id.desc()).limit(min(limit, MAX_PAGE)))]
 
 
+def open_by_fleet(conn: Connection, *, after: int, limit: int) -> list[Alarm]:
+    """Return open alarms that the fleet's rules raised, in order of id, those after `after`; not its own alarms."""
+    query = select(table).where(
+        table.c.state != AlarmState.CLEARED.value,
+        table.c.origin == "fleet",
+        table.c.series != OWN_SERIES,
+        table.c.id > after,
+    )
+    return [_alarm(row) for row in conn.execute(query.order_by(table.c.id).limit(limit))]
+
+
 def open_of(conn: Connection, device_ids: Sequence[str]) -> dict[str, tuple[int, Severity]]:
     """Return for each of the devices that has open alarms how many, and the worst severity."""
     order = tuple(Severity)
@@ -229,11 +242,15 @@ def _update(  # noqa: PLR0913 - one keyword a fact
     return _alarm(conn.execute(update(table).where(table.c.id == known.id).values(**values).returning(table)).one())
 
 
-def _tell(conn: Connection, now: Alarm, effect: Effect, *, t_us: int, received_us: int, by: Actor) -> None:  # noqa: PLR0913 - one keyword a fact
+def _tell(  # noqa: PLR0913 - one keyword a fact
+    conn: Connection, now: Alarm, effect: Effect, *, t_us: int, received_us: int, by: Actor, why: str = ""
+) -> None:
     value = "none" if now.value is None else now.value
     text = TEXTS[effect].format(
         severity=now.severity.capitalize(), rule=now.rule, series=now.series, condition=now.condition, value=value
     )
+    if why and effect is Effect.CLEAR:
+        text = f"Alarm {now.rule} on {now.series} cleared: {why}"
     about = (str(now.id), by.id, by.origin, text[:2048], now.device_id, _data(now))
     event.append(conn, Event(t_us, received_us, KINDS[effect], "alarm", *about))
 

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple
 
 from sqlalchemy import Connection, select
 
-from agent.rules.engine import Phase, RuleState
+from agent.rules.phase import RuleState, pack, unpack
 from fleet.store.schema import rule_state as table
 from fleet.store.upsert import upsert
 
@@ -20,15 +19,15 @@ def get(conn: Connection, device_id: str) -> dict[tuple[str, str], RuleState]:
     if body is None:
         return {}
     return {
-        (rule, series): RuleState(Phase(phase), *rest)
+        (rule, series): unpack(fields)
         for rule, by_series in json.loads(body).items()
-        for series, (phase, *rest) in by_series.items()
+        for series, fields in by_series.items()
     }
 
 
 def put(conn: Connection, device_id: str, states: States) -> None:
     """Keep the states of the device's rules."""
-    body: dict[str, dict[str, tuple[object, ...]]] = {}
+    body: dict[str, dict[str, list[object]]] = {}
     for (rule, series), state in states.items():
-        body.setdefault(rule, {})[series] = astuple(state)
+        body.setdefault(rule, {})[series] = pack(state)
     upsert(conn, table, ["device_id"], {"device_id": device_id, "body": json.dumps(body, separators=(",", ":"))})

@@ -1,12 +1,14 @@
 """Rules: when an alarm is raised, and when it clears."""
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.rules.engine import NEXT, Change, Phase, RuleState, judge, judge_all
+from agent.rules.engine import NEXT, Change, Judge, Phase
+from agent.rules.phase import pack, unpack
 from agent.rules.rule import Place, Rule, read_rules
 from agent.wire.document import DocumentError, parse_document
 from agent.wire.messages import AlarmState, Severity, Value
@@ -30,8 +32,12 @@ def _rule(text: str = FREEZER) -> Rule:
     return rule
 
 
+def _changes(judge: Judge, rows: list[tuple[int, Value]], series: str = "board.temp") -> list[Change]:
+    return [change for t_us, value in rows for change in judge.feed(series, t_us, value)]
+
+
 def _feed(rule: Rule, values: list[tuple[float, Value]], series: str = "board.temp") -> list[tuple[str, float]]:
-    _, changes = judge_all([rule], {}, series, [(int(t * S), v) for t, v in values])
+    changes = _changes(Judge([rule]), [(int(t * S), v) for t, v in values], series)
     return [(str(change.state), change.t_us / S) for change in changes]
 
 
@@ -58,9 +64,7 @@ def test_within_the_hysteresis_band_nothing_flips():
 
 
 def test_a_relapse_while_clearing_keeps_the_first_bad_reading():
-    _, changes = judge_all(
-        [_rule()], {}, "board.temp", [(t * S, v) for t, v in [(1, -4.0), (3, -4.0), (4, -18.0), (5, -4.0)]]
-    )
+    changes = _changes(Judge([_rule()]), [(t * S, v) for t, v in [(1, -4.0), (3, -4.0), (4, -18.0), (5, -4.0)]])
 
     assert [str(change.state) for change in changes] == ["active", "clearing", "active"]
     assert {change.first_bad_us for change in changes} == {1 * S}
@@ -72,9 +76,12 @@ def test_a_missing_value_is_neither_good_nor_bad():
 
 
 def test_a_late_reading_never_moves_the_state_back():
-    state, _ = judge(_rule(), RuleState(), 10 * S, -4.0)
+    judge = Judge([_rule()])
+    judge.feed("board.temp", 10 * S, -4.0)
+    states = judge.states()
 
-    assert judge(_rule(), state, 5 * S, -18.0) == (state, None)
+    assert not judge.feed("board.temp", 5 * S, -18.0)
+    assert judge.states() == states
 
 
 def test_the_default_hold_is_a_minute_and_three_readings_whichever_is_longer():
@@ -101,12 +108,10 @@ def test_each_condition_tells_bad_from_good(limits: str, bad: float, good: float
 
 def test_a_pattern_judges_each_series_by_itself():
     rule = _rule('[[rule]]\nname = "r"\nseries = "*.temp"\nabove = 1\nhold_s = 5')
-    states: dict[tuple[str, str], RuleState] = {}
+    judge = Judge([rule])
     raised: list[Change] = []
     for t, series in itertools.product(range(7), ["a.temp", "b.temp", "a.door"]):
-        after, changes = judge_all([rule], states, series, [(t * S, 2.0)])
-        states |= after
-        raised += changes
+        raised += judge.feed(series, t * S, 2.0)
 
     assert [(change.series, change.t_us) for change in raised] == [("a.temp", 5 * S), ("b.temp", 5 * S)]
 
@@ -115,14 +120,14 @@ def test_a_pattern_judges_each_series_by_itself():
 def test_any_split_of_the_readings_gives_the_same_changes(steps: list[tuple[int, float | None]], data: st.DataObject):
     times = itertools.accumulate(step for step, _ in steps)
     rows = [(t * S, value) for t, (_, value) in zip(times, steps, strict=True)]
-    _, whole = judge_all([_rule()], {}, "board.temp", rows)
-    states: dict[tuple[str, str], RuleState] = {}
+    rule = _rule()
+    whole = _changes(Judge([rule]), rows)
+    judge = Judge([rule])
     parts: list[Change] = []
     while rows:
         cut = data.draw(st.integers(1, len(rows)))
-        after, changes = judge_all([_rule()], states, "board.temp", rows[:cut])
-        states |= after
-        parts += changes
+        parts += _changes(judge, rows[:cut])
+        judge = Judge([rule], {key: unpack(json.loads(json.dumps(pack(it)))) for key, it in judge.states().items()})
         rows = rows[cut:]
 
     assert parts == whole
@@ -134,7 +139,7 @@ def test_changes_alternate_and_respect_both_holds(steps: list[tuple[int, float]]
     rows = [(t * S, value) for t, (_, value) in zip(times, steps, strict=True)]
     rule = _rule()
 
-    _, changes = judge_all([rule], {}, "board.temp", rows)
+    changes = _changes(Judge([rule]), rows)
 
     allowed = {
         None: {"active"},
@@ -165,7 +170,7 @@ def test_a_rule_is_read_whole():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('name = "r"\nseries = "a"', "rule[0].above: missing; a rule has above, below, or both"),
+        ('name = "r"\nseries = "a"', "rule[0].above: missing; a rule has one of above, below, rate_above,"),
         ('name = "r"\nseries = "a"\nabove = 1\nbelow = 2', "rule[0].below: 2 is not less than above = 1"),
         ('name = "r"\nseries = "a"\nabove = 1\nhold = 2', "rule[0].hold: unknown key; did you mean 'hold_s'?"),
         ('name = "r"\nseries = "a"\nabove = "x"', "rule[0].above: expected a number, got a string"),

@@ -1,0 +1,13 @@
+"""What the families of conditions share."""
+
+from typing import Any
+
+US_PER_S = 1_000_000
+
+Memory = tuple[Any, ...]
+"""What a condition remembers: numbers, strings, None and tuples of them; () before the first reading."""
+
+
+def seconds(us: int) -> str:
+    """Return a duration in words: `90 s`."""
+    return f"{us / US_PER_S:g} s"
