@@ -3,8 +3,9 @@
 import click
 
 from fleet.cli.client import Client, Item, pass_client
+from fleet.cli.nearest import known_device
 from fleet.cli.options import device_option, json_option, limit_option
-from fleet.cli.output import age_of, facts, print_array, print_json, say, table, text, value, when, word
+from fleet.cli.output import age_of, facts, person, print_array, print_json, say, table, text, value, when, word
 from fleet.cli.shell import Group
 
 SEVERITIES = ("critical", "major", "minor", "warning")
@@ -30,6 +31,7 @@ def list_(  # noqa: PLR0913 - one option a fact
     client: Client, *, state: str | None, severity: str | None, device: str | None, limit: int | None, as_json: bool
 ) -> None:
     """List alarms, newest first."""
+    known_device(client, device)
     found = client.items("alarms", limit=limit, state=state, severity=severity, device=device)
     if as_json:
         print_array(found)
@@ -49,7 +51,7 @@ def _row(item: Item) -> tuple[object, ...]:
         value(item.get("value")),
         age_of(item, "raised"),
         item.get("count"),
-        item.get("acked_by"),
+        person(item.get("acked_by")),
     )
 
 
@@ -76,7 +78,7 @@ def show(client: Client, alarm_id: int, *, as_json: bool) -> None:
             ("raised", when(found, "raised")),
             ("cleared", when(found, "cleared")),
             ("times", found.get("count")),
-            ("acknowledged", when(found, "acked") and f"{when(found, 'acked')} by {found.get('acked_by')}"),
+            ("acknowledged", when(found, "acked") and f"{when(found, 'acked')} by {person(found.get('acked_by'))}"),
             ("ticket", f"T-{found['ticket']}" if found.get("ticket") else ""),
         )
     )
@@ -92,4 +94,4 @@ def ack(client: Client, alarm_id: int, *, as_json: bool) -> None:
     if as_json:
         print_json(done)
     else:
-        say(f"Alarm {alarm_id} is acknowledged by {done.get('acked_by')}.")
+        say(f"Alarm {alarm_id} is acknowledged by {person(done.get('acked_by'))}.")

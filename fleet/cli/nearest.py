@@ -24,6 +24,13 @@ def naming_neighbours(client: Client, device_id: str) -> Iterator[None]:
         raise NotFound(error.message, hint=f"Did you mean {' or '.join(near)}?") from error
 
 
+def known_device(client: Client, device_id: str | None) -> None:
+    """Raise NotFound for a device that does not exist: an empty list of its alarms would say that it is well."""
+    if device_id:
+        with naming_neighbours(client, device_id):
+            client.get("devices", device_id)
+
+
 def neighbours(client: Client, device_id: str) -> list[str]:
     """Return up to three ids of devices that look like this one; none if the server will not say."""
     try:

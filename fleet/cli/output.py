@@ -53,6 +53,11 @@ MOST_WRAPPED = 1.3  # a table may be so many times wider than the terminal befor
 BARS = "▁▂▃▄▅▆▇█"
 
 
+def person(actor: object) -> str:
+    """Return the name of who did something, without the kind of actor before it."""
+    return str(actor or "").removeprefix("user:")
+
+
 def print_json(value: object) -> None:
     """Print one JSON value on one line."""
     click.echo(json.dumps(value, ensure_ascii=False))

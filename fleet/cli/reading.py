@@ -81,7 +81,7 @@ def _nothing(client: Client, device_id: str, series: str) -> str:
         return f"There are no readings of {series} in that time."
     if not known:
         return f"{device_id} has sent no readings yet."
-    near = difflib.get_close_matches(series, known, n=3) or known[:5]
+    near = difflib.get_close_matches(series, known, n=2, cutoff=0.75) or known[:5]
     return f"{device_id} has sent no readings of {series!r}. Did you mean {' or '.join(near)}?"
 
 

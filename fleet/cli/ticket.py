@@ -6,6 +6,7 @@ import click
 
 from fleet.cli.client import Client, Item, pass_client
 from fleet.cli.evidence import print_evidence
+from fleet.cli.nearest import known_device
 from fleet.cli.options import device_option, json_option, limit_option, ticket_argument
 from fleet.cli.output import age_of, facts, heading, print_array, print_json, say, table, text, when, word
 from fleet.cli.shell import Group
@@ -34,6 +35,7 @@ def list_(  # noqa: PLR0913 - one option a fact
     client: Client, *, state: str | None, assignee: str | None, device: str | None, limit: int | None, as_json: bool
 ) -> None:
     """List tickets, newest first."""
+    known_device(client, device)
     found = client.items("tickets", limit=limit, state=state, assignee=assignee, device=device)
     if as_json:
         print_array(found)
@@ -44,8 +46,8 @@ def list_(  # noqa: PLR0913 - one option a fact
 
 def _row(item: Item) -> tuple[object, ...]:
     state = word(item.get("state"))
-    if item.get("reason"):
-        state.append(text(f" ({item['reason']})"))
+    if _reason(item):
+        state.append(text(f" ({_reason(item)})"))
     return (
         item.get("ref"),
         word(item.get("severity")),
@@ -55,6 +57,11 @@ def _row(item: Item) -> tuple[object, ...]:
         age_of(item, "opened"),
         item.get("assignee"),
     )
+
+
+def _reason(item: Item) -> str:
+    """Return why it stands still; a reason that is kept for going back on hold is not one of now."""
+    return str(item.get("reason") or "") if item.get("state") in {"on_hold", "canceled"} else ""
 
 
 @ticket.command(examples=("fleet ticket show 7", "fleet ticket show 7 --json"))
@@ -72,7 +79,7 @@ def show(client: Client, ticket_id: str, *, as_json: bool) -> None:
     facts(
         (
             ("device", found.get("device")),
-            ("reason", found.get("reason")),
+            ("reason", _reason(found)),
             ("assignee", found.get("assignee") or "nobody"),
             ("first bad sample", when(found, "first_bad")),
             ("opened", when(found, "opened")),

@@ -94,9 +94,24 @@ def test_readings_of_an_empty_time_are_none_and_no_error(told: Callable[..., Non
     told(story)
 
 
+def test_a_slip_in_a_series_is_answered_with_the_nearest(told: Callable[..., None]):
+    async def story(desk: Desk, run: Run) -> None:
+        await desk.fleet.take(telemetry([segment(1, [1.0])]))
+
+        slip = await run("readings", DEVICE, "board.tmp")
+        machine = await run("readings", DEVICE, "board.tmp", "--json")
+
+        assert "Did you mean board.temp?" in slip.stdout
+        assert (machine.stdout, machine.exit_code) == ("", 0)
+
+    told(story)
+
+
 def test_an_unknown_device_is_not_found_and_the_nearest_are_named(told: Callable[..., None]):
     async def story(_desk: Desk, run: Run) -> None:
-        for words in (("device", "show"), ("latest",), ("why",), ("events",), ("gap", "list"), ("device", "revoke")):
+        lists = (("alarm", "list", "--device"), ("ticket", "list", "--device"))
+        nouns = (("device", "show"), ("latest",), ("why",), ("events",), ("gap", "list"), ("device", "revoke"))
+        for words in (*nouns, *lists):
             done = await run(*words, "freezer-00001")
 
             assert done.exit_code == 3

@@ -59,6 +59,14 @@ def test_a_server_that_is_not_there_is_said_in_a_sentence_with_the_next_step():
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(("words", "near"), [("devices", "device"), ("device lst", "list"), ("serv", "serve")])
+def test_a_slip_in_a_command_is_answered_with_the_nearest(words: str, near: str):
+    done = run(words, "http://127.0.0.1:9")
+
+    assert done.exit_code == 2
+    assert f"Did you mean {near}" in done.stderr
+
+
 def test_without_a_token_nothing_is_asked():
     done = CliRunner().invoke(main, ["device", "list"])
 
