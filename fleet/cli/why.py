@@ -56,7 +56,7 @@ def _presence(device: Item, now: int) -> Iterator[str]:
         case "never":
             yield "It has never called. Enrol it at the machine with `fleet-agent enroll CLAIM`, then start the agent."
         case "late":
-            yield f"It is late: it was last heard {seen} and should have called since. Wait a little."
+            yield f"It is late: its link has ended or a call is overdue; it was last heard {seen}. Wait a little."
         case "offline":
             yield (
                 f"It is offline: it was last heard {seen}. Its readings are kept on the device until it is back. Look "
