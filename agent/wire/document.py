@@ -138,7 +138,8 @@ class Table:
     def _path(self, key: str) -> str:
         return f"{self.place}.{key}" if self.place else key
 
-    def _misspelt(self, key: str) -> str:
+    def misspelt(self, key: str) -> str:
+        """Return a question that names the unknown key that may be meant for this one, "" if none is near."""
         near = difflib.get_close_matches(key, self._values.keys() - self._known, n=1)
         return f"; is {near[0]!r} meant to be it?" if near else ""
 
@@ -146,7 +147,7 @@ class Table:
         self._known.add(key)
         if key not in self._values:
             if default is None:
-                raise self.error(key, f"missing; it is {what}{self._misspelt(key)}")
+                raise self.error(key, f"missing; it is {what}{self.misspelt(key)}")
             return default
         value = self._values[key]
         if type(value) not in kinds:

@@ -1,5 +1,6 @@
 """Conditions that judge a value by itself: limits, each with the hysteresis that keeps noise from flipping it."""
 
+import math
 from dataclasses import dataclass
 
 from agent.wire.messages import Value
@@ -18,6 +19,10 @@ class Above:
             return None
         return value > (self.limit - self.band if was_bad else self.limit)
 
+    def calm(self) -> tuple[float, float]:
+        """Return within which bounds a value is good that comes after a good one."""
+        return (-math.inf, self.limit)
+
     def __str__(self) -> str:
         return f"above {self.limit:g}"
 
@@ -34,6 +39,10 @@ class Below:
         if value is None or isinstance(value, str) or value != value:  # noqa: PLR0124 - NaN alone is not itself
             return None
         return value < (self.limit + self.band if was_bad else self.limit)
+
+    def calm(self) -> tuple[float, float]:
+        """Return within which bounds a value is good that comes after a good one."""
+        return (self.limit, math.inf)
 
     def __str__(self) -> str:
         return f"below {self.limit:g}"
@@ -54,6 +63,10 @@ class Outside:
         band = self.band if was_bad else 0.0
         return not self.low + band <= value <= self.high - band
 
+    def calm(self) -> tuple[float, float]:
+        """Return within which bounds a value is good that comes after a good one."""
+        return (self.low, self.high)
+
     def __str__(self) -> str:
         return f"outside {self.low:g}…{self.high:g}"
 
@@ -72,6 +85,10 @@ class Equals:
         if value is None or isinstance(value, str) is not isinstance(self.wanted, str):
             return None
         return value == self.wanted
+
+    def calm(self) -> tuple[float, float]:
+        """Return no bounds: good are all values but one."""
+        return math.inf, -math.inf
 
     def __str__(self) -> str:
         return f"equals {self.wanted}" if isinstance(self.wanted, str) else f"equals {self.wanted:g}"

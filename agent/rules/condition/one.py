@@ -2,6 +2,7 @@
 
     Plain        is_bad(value, was_bad) → verdict
                  judges a reading by itself; `was_bad` is the verdict before, for hysteresis
+                 calm() → the bounds in which a number is good that comes after a good one
     Remembering  look(memory, t_us, value, was_bad) → verdict, memory
                  judges a reading by what came before it; readings come in order of time
                  since_us(memory, t_us) → since when it is bad, where it was found bad at `t_us`

@@ -92,7 +92,8 @@ def _key(table: Table) -> str:
     """Return the key that says which condition the table has; there is exactly one family of them."""
     found = [key for key in CONDITIONS if key in table]
     if not found:
-        raise table.error("above", f"missing; a rule has one of {', '.join(CONDITIONS)}")
+        meant = next(filter(None, (table.misspelt(key) for key in CONDITIONS)), "")
+        raise table.error("above", f"missing; a rule has one of {', '.join(CONDITIONS)}{meant}")
     key = found[0]
     mine = () if key in JOINS else _BY_KEY[key].keys
     for other in found[1:]:
