@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import __version__
-from agent.adapters import systemd
+from agent.adapters import lookup, systemd
 from agent.adapters.buffer import Buffer
 from agent.adapters.clock import SystemClock, boot_id
 from agent.adapters.files import replace_file, set_aside
@@ -40,12 +40,13 @@ from agent.core.status import ClockStatus, SyncStatus, iso, sentence
 from agent.errors import AgentError, Damaged, Misconfigured, Unavailable
 from agent.protocols import find
 from agent.services.acquire import Acquire
+from agent.services.answers import Answers, Sources
 from agent.services.configure import Configure, Hands, Seed
 from agent.services.health import Backlog, Checkup, Vitals
 from agent.services.link import Link, Session
 from agent.services.record import Boot, Recorder, restore
 from agent.services.renew import Renew
-from agent.services.status import Look, Views
+from agent.services.status import Look, Views, latest_of
 from agent.services.supervise import Supervise
 from agent.services.sync import Gateway, Says, Sync
 from agent.settings import Identity, StateDir, load_identity
@@ -93,6 +94,7 @@ class Agent:
     renew: Renew
     supervise: Supervise
     look: Look
+    answers: Answers
     manager: systemd.Systemd
 
     async def run(self, seed: Seed | None) -> None:
@@ -104,7 +106,14 @@ class Agent:
         self.recorder.event("agent.started", "", f"The agent {__version__} started.")
         await self.configure.start(seed)
         await self.checkup.examine()
-        answers = {"status": self._status, "config": self._config}
+        answers = {
+            "status": self._status,
+            "config": self._config,
+            "latest": self.answers.latest,
+            "readings": self.answers.readings,
+            "alarms": self.answers.alarms,
+            "buffer": self.answers.buffer,
+        }
         async with answering(self.state.socket, answers), asyncio.TaskGroup() as group:
             intake = group.create_task(self.acquire.run(), name="acquire")
             watch = group.create_task(self.supervise.run(), name="supervise")
@@ -134,10 +143,10 @@ class Agent:
                 while (await _backlog(self.buffer)).rows:  # noqa: ASYNC110 - the file is what tells; bounded above
                     await asyncio.sleep(LOOK_S)
 
-    async def _status(self) -> bytes:
+    async def _status(self, _asked: bytes) -> bytes:
         return encode(await self.look.status())
 
-    async def _config(self) -> bytes:
+    async def _config(self, _asked: bytes) -> bytes:
         return encode(self.configure.running())
 
 
@@ -153,6 +162,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     async def apply(config: DeviceConfig) -> None:
         await acquire.apply(config.sources)
         await recorder.apply(config.rules, config.flush_s)
+        answers.rules = config.rules
 
     def told(kind: str, subject: str, text: str) -> None:
         recorder.event(kind, subject, text)
@@ -190,6 +200,12 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         sync=lambda: _sync_status(server, sync),
         reported=configure.reported,
     )
+    answers = Answers(
+        state.buffer,
+        lookup,
+        clock,
+        Sources(lambda: latest_of(recorder.newest()), buffer.depth, lambda: recorder.problem),
+    )
     manager = systemd.from_environment()
     supervise = Supervise(
         manager,
@@ -197,7 +213,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         lambda: sentence(identity.device_id, acquire.health(), _sync_status(server, sync), recorder.problem),
     )
     look = Look(identity.device_id, __version__, os.getpid(), clock, views)
-    return Agent(state, buffer, recorder, acquire, sync, configure, checkup, renew, supervise, look, manager)
+    return Agent(state, buffer, recorder, acquire, sync, configure, checkup, renew, supervise, look, answers, manager)
 
 
 def _renew(identity: Identity, state: StateDir, clock: SystemClock, tls: ssl.SSLContext) -> Renew:

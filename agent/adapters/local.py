@@ -1,7 +1,7 @@
 """Questions to the running agent over a Unix socket in its state directory.
 
-    client:  one line, the question (`status`, `config`)
-    agent:   one line of JSON, then it closes
+    client:  one line, the question: a word, and for some a space and a JSON object (docs/reference/agent-socket.md)
+    agent:   one line of JSON, then it closes; an object with `error` where there is no answer
 
 Nothing is written to disk to be asked, and a socket that nobody answers means that no agent runs. The socket's path
 goes through /proc/self/fd, so a state directory may lie as deep as it likes (sun_path holds 107 bytes).
@@ -16,13 +16,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from agent.errors import Unavailable
+from agent.errors import AgentError, Unavailable
+from agent.wire.errors import WireError
 
 ASK_TIMEOUT_S = 5.0
-MAX_QUESTION_BYTES = 256
+MAX_QUESTION_BYTES = 4096
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
-Answer = Callable[[], Awaitable[bytes]]
+Answer = Callable[[bytes], Awaitable[bytes]]
+"""Takes what follows the word, "" if nothing does; may raise AgentError or WireError, which is then the answer."""
 
 
 @asynccontextmanager
@@ -32,10 +34,8 @@ async def answering(path: Path, answers: Mapping[str, Answer]) -> AsyncIterator[
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.LimitOverrunError, ValueError):
             async with asyncio.timeout(ASK_TIMEOUT_S):
-                question = (await reader.readline()).decode(errors="replace").strip()
-                answer = answers.get(question)
-                known = json.dumps({"error": f"unknown question; known: {', '.join(answers)}"}).encode()
-                writer.write((known if answer is None else await answer()).rstrip() + b"\n")
+                word, _, asked = (await reader.readline()).strip().partition(b" ")
+                writer.write((await _answered(answers, word.decode(errors="replace"), asked)).rstrip() + b"\n")
                 await writer.drain()
         writer.close()
 
@@ -45,6 +45,19 @@ async def answering(path: Path, answers: Mapping[str, Answer]) -> AsyncIterator[
             yield
         finally:
             server.close()
+
+
+async def _answered(answers: Mapping[str, Answer], word: str, asked: bytes) -> bytes:
+    if word not in answers:
+        return _error(f"unknown question; known: {', '.join(answers)}")
+    try:
+        return await answers[word](asked)
+    except (AgentError, WireError) as error:
+        return _error(str(error))
+
+
+def _error(text: str) -> bytes:
+    return json.dumps({"error": text}, ensure_ascii=False).encode()
 
 
 def ask(path: Path, question: str) -> bytes:

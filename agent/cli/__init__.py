@@ -14,7 +14,20 @@ from agent.errors import AgentError
 
 FAILED = 1
 INTERRUPTED = 130
-COMMANDS = ("install", "enroll", "run", "status", "doctor", "config", "renew", "uninstall")
+COMMANDS = (
+    "install",
+    "enroll",
+    "run",
+    "status",
+    "latest",
+    "readings",
+    "alarms",
+    "buffer",
+    "doctor",
+    "config",
+    "renew",
+    "uninstall",
+)
 
 
 class Lazy(click.Group):

@@ -155,7 +155,7 @@ def _lines(s: Status) -> Iterator[str]:
         yield ""
         yield "source            state      readings   errors  last"
     for source in s.sources:
-        seen = _ago(source.last_us, now)
+        seen = ago(source.last_us, now)
         shown = "connected" if source.connected else "LOST"
         yield f"{source.name:<17} {shown:<9} {source.readings:>9}  {source.errors:>7}  {seen}"
         if source.detail:
@@ -164,7 +164,7 @@ def _lines(s: Status) -> Iterator[str]:
         yield ""
         yield "series                               value  unit        when"
     for latest in s.latest[:MAX_SHOWN]:
-        yield f"{latest.name:<30} {_value(latest.v):>11}  {latest.unit:<10}  {_ago(latest.t_us, now)}"
+        yield f"{latest.name:<30} {shown_value(latest.v):>11}  {latest.unit:<10}  {ago(latest.t_us, now)}"
     if len(s.latest) > MAX_SHOWN:
         yield f"… and {len(s.latest) - MAX_SHOWN} more; --json has all"
 
@@ -173,7 +173,7 @@ def _road(s: Status, now: int) -> str:
     if not s.sync.last_ack_us:
         return "no ack yet" if s.running else "last ack not known"
     road = "not connected" if s.sync.road == "none" else f"over the {s.sync.road}"
-    return f"{road}, last ack {_ago(s.sync.last_ack_us, now)}"
+    return f"{road}, last ack {ago(s.sync.last_ack_us, now)}"
 
 
 def _buffer(buffer: BufferStatus) -> str:
@@ -210,13 +210,15 @@ def _certificate(cert: CertificateStatus) -> str:
     return f"{cert.days_left} days left (until {cert.expires}){warning}"
 
 
-def _value(value: Value) -> str:
+def shown_value(value: Value) -> str:
+    """Return a value as people read it."""
     if value is None:
         return "none"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _ago(t_us: int, now_us: int) -> str:
+def ago(t_us: int, now_us: int) -> str:
+    """Return how long ago something was, in its two leading digits."""
     return f"{_span((now_us - t_us) / US_PER_S)} ago" if t_us else "never"
 
 

@@ -7,10 +7,12 @@ import click
 import pytest
 
 from agent.cli import COMMANDS, root
+from agent.core.answers import AlarmNow, Alarms, BufferReport, LaneDepth, Latest, ReadingAnswer, Readings
 from agent.core.status import BufferStatus, ClockStatus, SourceStatus, Status, SyncStatus
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs" / "reference" / "agent-cli.md").read_text()
+SOCKET = (ROOT / "docs" / "reference" / "agent-socket.md").read_text()
 
 
 def command(name: str) -> click.Command:
@@ -30,10 +32,19 @@ def test_a_command_and_its_options_have_help_and_an_example(name: str):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_and_its_own_options_are_in_the_reference(name: str):
-    own = [opt for one in command(name).params if isinstance(one, click.Option) for opt in one.opts]
+    it = command(name)
+    parts = [it, *(it.commands.values() if isinstance(it, click.Group) else ())]
+    own = [opt for part in parts for one in part.params if isinstance(one, click.Option) for opt in one.opts]
 
     assert f"## `fleet-agent {name}" in REFERENCE
     assert [opt for opt in own if opt not in REFERENCE] == []
+
+
+@pytest.mark.parametrize("kind", [Latest, Readings, ReadingAnswer, Alarms, AlarmNow, BufferReport, LaneDepth])
+def test_the_fields_of_the_sockets_answers_are_in_the_reference(kind: type):
+    names = [field.name for field in fields(kind)]
+
+    assert [name for name in names if f"`{name}`" not in SOCKET and f"`{name}[]`" not in SOCKET] == []
 
 
 def test_the_status_fields_are_in_the_reference():
