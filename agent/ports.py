@@ -118,11 +118,23 @@ class Chunk:
     mono_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class LineErrors:
+    """Bytes that came damaged or not at all, as the port's driver counted them."""
+
+    framing: int = 0
+    parity: int = 0
+    overrun: int = 0
+    breaks: int = 0
+
+
 class Link(Protocol):
     """An open port."""
 
     listening_s: float
     """Since when nothing that came was lost, monotonic seconds: now, or earlier if bytes were waiting."""
+    line_errors: LineErrors
+    """What the driver has counted since the port was opened; all 0 where it does not count."""
 
     async def read(self, timeout_s: float | None) -> Sequence[Chunk]:
         """Return what has come, in order; empty after the timeout. Raises Unavailable when the port is gone."""

@@ -9,7 +9,13 @@ When bytes stream in by hundreds of small reads a second, the thread rests for `
 is one chunk, dated at most that much too late, instead of a wake-up a line; and the loop is told every `GATHER_S` only.
 Where something was written lately an answer is awaited, and nothing rests.
 
-A port that is gone shows as a hang-up or EIO, at once, also while nothing is sent.
+A port that is gone shows as a hang-up or EIO, at once, also while nothing is sent. A driver that hangs shows by its
+thread: it is woken after `PING_S` in which it did nothing, and where it does not answer for as long again the port
+counts as lost; so does one that has not changed its speed within `REOPEN_TIMEOUT_S`. The thread itself cannot be ended
+then, and its lock on the port stays with it until the driver lets go.
+
+Framing and parity errors are asked of the driver when bytes come (at most each `COUNT_S`), so that an idle port stays
+idle.
 """
 
 import asyncio
@@ -22,12 +28,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import serial
 
+from agent.adapters.line_errors import read_line_errors
+from agent.adapters.usb import DEV, SYSFS, resolve
 from agent.errors import Unavailable
-from agent.ports import Chunk, Clock, Link, PortSettings
+from agent.ports import Chunk, Clock, LineErrors, Link, PortSettings
 
 READ_BYTES = 65_536
 MAX_WAITING_BYTES = 262_144  # read and not yet taken by the loop
@@ -42,6 +52,9 @@ ENOUGH_BYTES = 1024  # a read that brought this many needs no rest to be worth i
 WAITED_S = 1.0  # how long bytes that were there at the opening are taken to have waited
 OPEN_TIMEOUT_S = 10.0  # a driver that takes longer is not there
 STOP_TIMEOUT_S = 5.0
+REOPEN_TIMEOUT_S = 10.0
+PING_S = 30.0
+COUNT_S = 1.0
 PTY_MAJORS = range(136, 144)  # Linux, Documentation/admin-guide/devices.txt: Unix98 PTY slaves
 
 _PARITY = {
@@ -63,20 +76,22 @@ class _Serial(serial.Serial):
 class SerialPorts:
     """The serial ports of this machine, as `agent.ports.Ports`."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, sysfs: Path = SYSFS, dev: Path = DEV) -> None:
         self._clock = clock
+        self._sysfs = sysfs
+        self._dev = dev
 
     def present(self, port: str) -> bool:
-        """Tell whether the path leads to a character device."""
+        """Tell whether the path, or the one that a USB address stands for, leads to a character device."""
         try:
-            return stat.S_ISCHR(os.stat(port).st_mode)  # noqa: PTH116 - no Path object twice a second
-        except OSError:
+            return stat.S_ISCHR(os.stat(resolve(port, self._sysfs, self._dev)).st_mode)  # noqa: PTH116 - no Path object twice a second
+        except (OSError, Unavailable):
             return False
 
     @contextlib.asynccontextmanager
     async def open(self, settings: PortSettings) -> AsyncIterator[Link]:
         """Open a port, locked against others; raises Unavailable."""
-        link = SerialLink(settings, self._clock)
+        link = SerialLink(replace(settings, port=resolve(settings.port, self._sysfs, self._dev)), self._clock)
         try:
             await link.start()
             yield link
@@ -85,10 +100,25 @@ class SerialPorts:
 
 
 class SerialLink:
-    """One open port and its thread."""
+    """One open port and its thread. `count` asks its driver for line errors; `ping_s` see above."""
 
-    def __init__(self, settings: PortSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: PortSettings,
+        clock: Clock,
+        *,
+        count: Callable[[int], LineErrors | None] = read_line_errors,
+        ping_s: float = PING_S,
+    ) -> None:
         self.listening_s = 0.0
+        self.line_errors = LineErrors()
+        self._count = count
+        self._ping_s = ping_s
+        self._counted_s = float("-inf")
+        self._counted_first: LineErrors | None = None
+        self._turned_s = self._pinged_s = (
+            clock.mono_s()
+        )  # when the thread last did something, and was last woken for it
         self._settings = settings
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -136,14 +166,10 @@ class SerialLink:
 
     async def read(self, timeout_s: float | None) -> Sequence[Chunk]:
         """Return what has come; empty after the timeout. Raises Unavailable when the port is gone."""
-        if not self._news.is_set():
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._news.wait()
-            except TimeoutError:
-                return ()
-        else:
+        if self._news.is_set():
             await asyncio.sleep(0)
+        elif not await self._wait(timeout_s):
+            return ()
         with self._lock:
             chunks, self._chunks = self._chunks, []
             self._waiting_bytes = 0
@@ -157,6 +183,30 @@ class SerialLink:
         if problem is not None:
             self._news.set()
         return chunks
+
+    async def _wait(self, timeout_s: float | None) -> bool:
+        """Wait for news; tells whether there are any. Raises Unavailable if the thread does not answer."""
+        left_s = float("inf") if timeout_s is None else timeout_s
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, self._ping_s)):
+                    await self._news.wait()
+                    return True
+            self._check_thread()
+            left_s -= self._ping_s
+            if left_s <= 0:
+                return False
+
+    def _check_thread(self) -> None:
+        """Wake the thread if it has done nothing for long; raises Unavailable if it did not answer the last time."""
+        now_s = self._clock.mono_s()
+        if now_s - self._turned_s < self._ping_s:
+            return
+        if self._pinged_s <= self._turned_s:
+            self._pinged_s = now_s
+            self._wake()
+        elif now_s - self._pinged_s >= self._ping_s:
+            raise Unavailable(f"{self._settings.port}: its driver hangs.", hint="Unplug it, or restart the machine.")
 
     def write(self, data: bytes) -> None:
         """Queue bytes to be sent; raises Unavailable if the port takes none."""
@@ -174,14 +224,16 @@ class SerialLink:
         def change() -> None:
             termios.tcdrain(self._port.fileno())
             self._port.baudrate = baudrate
-            self._tell(done.set_result, None)
+            self._tell(_finish, done)
 
         with self._lock:
             self._out.append(change)
         self._wake()
-        await asyncio.wait((done, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        either = (done, self._ended)
+        await asyncio.wait(either, timeout=REOPEN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         if not done.done():
-            raise self._problem or Unavailable(f"{self._settings.port} was closed.")
+            gone = "was closed" if self._ended.done() else f"did not change its speed within {REOPEN_TIMEOUT_S:g} s"
+            raise self._problem or Unavailable(f"{self._settings.port} {gone}.")
 
     def _gather(self) -> None:
         self._loop.call_later(GATHER_S, self._news.set)
@@ -222,6 +274,7 @@ class SerialLink:
         except (OSError, termios.error, ValueError) as error:
             raise _translate(settings.port, error) from error
         self.listening_s = self._clock.mono_s() - (WAITED_S if _kept(port) else 0.0)
+        self._count_errors(port.fileno())
         return port
 
     def _close(self) -> None:
@@ -236,6 +289,7 @@ class SerialLink:
         unsent = b""
         while not self._stopping:
             for fd, flags in poll.poll():
+                self._turned_s = self._clock.mono_s()
                 if fd == self._wake_read:
                     self._drain_wakes()
                 elif flags & select.POLLIN:
@@ -254,6 +308,9 @@ class SerialLink:
         chunk = Chunk(data, self._clock.now_us(), self._clock.mono_s())
         if not data:
             raise OSError(HUNG_UP)
+        if chunk.mono_s - self._counted_s > COUNT_S:
+            self._counted_s = chunk.mono_s
+            self._count_errors(port)
         streams = self._streams(chunk.mono_s)
         with self._lock:
             self._chunks.append(chunk)
@@ -266,6 +323,22 @@ class SerialLink:
         with self._lock:
             while self._waiting_bytes > MAX_WAITING_BYTES and not self._stopping:
                 self._room.wait()
+
+    def _count_errors(self, port: int) -> None:
+        """Bring `line_errors` up to date; they count from the first look on."""
+        found = self._count(port)
+        first = self._counted_first
+        if found is None:
+            self._counted_s = float("inf")  # never again
+        elif first is None:
+            self._counted_first = found
+        else:
+            self.line_errors = LineErrors(
+                found.framing - first.framing,
+                found.parity - first.parity,
+                found.overrun - first.overrun,
+                found.breaks - first.breaks,
+            )
 
     def _streams(self, now_s: float) -> bool:
         """Count a read; tell whether reads come in such numbers that resting pays."""
@@ -319,6 +392,11 @@ class SerialLink:
         # The loop may have been closed under a port whose driver hung; nobody is left to be told then.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call, *arguments)
+
+
+def _finish(done: "asyncio.Future[None]") -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def _kept(port: serial.Serial) -> bool:

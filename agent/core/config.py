@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.core.usb import parse_address
 from agent.errors import Misconfigured
 from agent.ports import PortSettings, ProtocolKind
 from agent.rules.rule import Rule, read_rules
@@ -89,8 +90,9 @@ def _read_source(table: Table, find: Callable[[str], ProtocolKind]) -> SourceCon
     if len(name) > MAX_SOURCE_CHARS:
         raise table.error("name", f"{len(name)} characters, more than {MAX_SOURCE_CHARS}")
     port = table.text("port")
-    if not port.startswith("/"):
-        raise table.error("port", f'{port!r} is no path; it is a device file, as in "/dev/serial/by-id/…"')
+    if not port.startswith("/") and parse_address(port) is None:
+        known = 'as in "/dev/serial/by-id/…", nor a USB address, as in "usb:0403:6001:A10K3V2J"'
+        raise table.error("port", f"{port!r} is no path of a device file, {known}")
     protocol = table.text("protocol")
     try:
         kind = find(protocol)

@@ -16,14 +16,16 @@ from dataclasses import dataclass, field
 from agent.core.bus import Bus, Marked
 from agent.core.config import SourceConfig
 from agent.errors import Unavailable
-from agent.ports import Clock, Emit, Fault, Link, Ports, ProtocolKind, Reading, Reopen, Write
+from agent.ports import Clock, Emit, Fault, LineErrors, Link, Ports, ProtocolKind, Reading, Reopen, Write
 from agent.wire.limits import MAX_TEXT_CHARS
 from agent.wire.messages import SourceHealth
 
 LOOK_S = 0.25  # between looks for a path that is gone
 RETRY_S = 1.0  # between tries to open a port that is there
 JITTER_US = 100_000  # a reading dated this little before the one before it is dated like it: two clocks were read
+SILENT_S = 300.0  # an open port on which nobody has spoken for as long is told as silent, where the agent only listens
 US_PER_S = 1_000_000
+SECONDS_PER_MINUTE = 60
 
 OnReadings = Callable[[Sequence[Reading]], None]
 OnEvent = Callable[[str, str, str], None]
@@ -72,7 +74,7 @@ class Acquire:
     def health(self) -> tuple[SourceHealth, ...]:
         """Return how each source fares."""
         return tuple(
-            count.health(source.name, connected=running.port.connected)
+            count.health(source.name, connected=running.port.connected, told=running.port.told(count.detail))
             for running in (self._running[port] for port in self._wanted if port in self._running)
             for source, count in zip(running.port.sources, running.port.counts, strict=True)
         )
@@ -109,8 +111,8 @@ class _Count:
     detail: str = ""
     names: dict[str, str] = field(default_factory=dict)  # quantity -> series
 
-    def health(self, name: str, *, connected: bool) -> SourceHealth:
-        return SourceHealth(name, connected, self.readings, self.errors, self.last_us, self.detail)
+    def health(self, name: str, *, connected: bool, told: str) -> SourceHealth:
+        return SourceHealth(name, connected, self.readings, self.errors, self.last_us, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,9 @@ class _Port:
         self._world = world
         self._clock = world.clock
         self._ports = world.ports
+        self._heard_s = 0.0  # when bytes last came, or the port was opened
+        self._listens = False  # nobody asks on this port: silence is nothing to be told of by a time-out
+        self._line_errors = LineErrors()
         self.told_lost = told_lost  # also by those who had the port before: its return is to be told
 
     async def run(self) -> None:
@@ -147,6 +152,14 @@ class _Port:
             while not self._ports.present(self._settings.port):
                 self._lost(f"{self._settings.port} is not there.")
                 await asyncio.sleep(LOOK_S)
+
+    def told(self, detail: str) -> str:
+        """Return the last error as health tells it, with the silence of a port that should speak by itself."""
+        silent_s = self._clock.mono_s() - self._heard_s
+        if not (self.connected and self._listens and silent_s > SILENT_S):
+            return detail
+        silence = f"open, but nothing has come for {silent_s / SECONDS_PER_MINUTE:.0f} min"
+        return f"{silence}; before: {detail}"[:MAX_TEXT_CHARS] if detail else silence
 
     async def _session(self) -> None:
         """Open the port and speak until it is lost; raises Unavailable."""
@@ -161,15 +174,31 @@ class _Port:
 
     async def _speak(self, link: Link) -> None:
         bus = Bus([self._world.find(source.protocol).open(source.options, self._settings) for source in self.sources])
+        self._heard_s, self._line_errors = self._clock.mono_s(), LineErrors()
+        self._listens = bus.due() is None
         await self._act(link, bus.opened(link.listening_s), self._clock.now_us(), self._clock.mono_s())
         while True:
             due_s = bus.due()
             timeout_s = None if due_s is None else max(0.0, due_s - self._clock.mono_s())
             for chunk in await link.read(timeout_s):
+                self._heard_s = chunk.mono_s
                 await self._act(link, bus.feed(chunk.data, chunk.mono_s), chunk.t_us, chunk.mono_s)
+            if link.line_errors != self._line_errors:
+                self._count_line(link.line_errors)
             if due_s is not None:
                 now_s = self._clock.mono_s()
                 await self._act(link, bus.tick(now_s), self._clock.now_us(), now_s)
+
+    def _count_line(self, found: LineErrors) -> None:
+        """Count what the driver saw on the line; of a port that is shared, for each source."""
+        known, self._line_errors = self._line_errors, found
+        more = {kind: getattr(found, kind) - getattr(known, kind) for kind in ("framing", "parity", "overrun")}
+        for count in self.counts:
+            count.errors += sum(more.values())
+            count.detail = (
+                f"the line had {found.framing} framing, {found.parity} parity and {found.overrun} overrun errors"
+                f" since it was opened; are speed ({self._settings.baudrate}) and parity right?"
+            )
 
     async def _act(self, link: Link, marked: Iterable[Marked], t_us: int, now_s: float) -> None:
         """Do what the dialogues say; `t_us` and `now_s` are one moment on two clocks."""

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import os
 import time
-import tty
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ptys import Board, SystemClock, until
 
 from agent.adapters.serial_port import SerialPorts
 from agent.core.config import parse_config
@@ -19,36 +19,6 @@ from agent.protocols import find
 from agent.services.acquire import Acquire
 
 DEADLINE_S = 30.0
-
-
-class SystemClock:
-    def now_us(self) -> int:
-        return time.time_ns() // 1000
-
-    def mono_s(self) -> float:
-        return time.monotonic()
-
-
-class Board:
-    """The far end of a pty, under a path that stays the same when it is unplugged and plugged in again."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.plug()
-
-    def plug(self) -> None:
-        self.master, slave = os.openpty()
-        tty.setraw(self.master)
-        self.path.unlink(missing_ok=True)
-        self.path.symlink_to(os.ttyname(slave))
-        os.close(slave)
-
-    def unplug(self) -> None:
-        self.path.unlink()
-        os.close(self.master)
-
-    def say(self, data: bytes) -> None:
-        os.write(self.master, data)
 
 
 class Bench:
@@ -82,12 +52,6 @@ async def running(text: str) -> AsyncIterator[Bench]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in a port's thread
-            await asyncio.sleep(0.01)
 
 
 def connected(bench: Bench) -> bool:
