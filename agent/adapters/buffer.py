@@ -4,14 +4,17 @@ What a `commit` returned from is on the disk (WAL, synchronous=FULL); what it ra
 may be committed again: a row with the same seq takes the place of itself.
 
 Rows stay until they are acked, and after that until their room is wanted, since a fleet that was restored from a
-backup may ask for them again. The *mark* of a lane, up to which the fleet has acked, is written with the next commit
-of rows, not at once: a mark that was lost with the power only makes the agent send rows that the fleet knows
-already. So an ack costs the flash nothing.
+backup may ask for them again. When the budget is used up (`tight`), `relief` says what goes next by the policy of
+`agent.core.shedding`, and the next `commit` takes it away in the same transaction as the gap record that tells of it.
+
+The *mark* of a lane, up to which the fleet has acked, is written with the next commit of rows, not at once: a mark that
+was lost with the power only makes the agent send rows that the fleet knows already. So an ack costs the flash nothing.
 
 `python -m agent.adapters.migrate` describes the tables.
 """
 
 import asyncio
+import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -21,7 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from agent.adapters import lots
+from agent.adapters.lots import TABLES
 from agent.core.outbox import Row
+from agent.core.shedding import Budget, Fill, Shed, drop, excess_bytes, thin
 from agent.core.store import Depth, Ends, Stored
 from agent.errors import AgentError, Damaged, Unavailable
 from agent.wire.limits import MAX_EVENTS, MAX_SEGMENTS
@@ -29,16 +35,22 @@ from agent.wire.messages import Lane
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
-KEEP_ACKED_BYTES = 64 * 1024 * 1024  # bytes of acked rows that are kept, a lane, for a fleet restored from a backup
+DEFAULT_BUDGET = Budget()
+
+SCHEMA_VERSION = 2
 KEEP_SLACK_BYTES = 1024 * 1024  # more than that over the limit, so that rows are deleted by the megabyte
+KEEP_SLACK_S = 3600  # and of more than that over the age, by the hour
+PAGE_BYTES = 4096  # what flash translation layers write at once; smaller pages save nothing there
 WAL_PAGES = 1000  # pages in the WAL before a checkpoint: the hot page is copied into the file once in ~300 commits
 CACHE_KIB = 512  # page cache; the agent appends and reads in order, so a larger one would only cost memory
+THINNING_TRIES = 4  # to find rows worth thinning, before some are dropped: a step has to end soon
+SENT_SLACK_BYTES = 4 * 1024 * 1024  # of rows that batches carry before it is written how far they have come
 BUSY_MS = 5_000  # wait for another process (an inspection, a backup) to let go of the file
 
-_TABLES = {Lane.EVENTS: "event", Lane.TELEMETRY: "segment"}
 _MOST_ROWS = {Lane.EVENTS: MAX_EVENTS, Lane.TELEMETRY: MAX_SEGMENTS}  # in one batch
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_REOPEN = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+"""After these the file is opened anew: a disk that was mounted again is not the one that the old descriptors see."""
 
 
 @dataclass(slots=True)
@@ -53,10 +65,16 @@ class _Totals:
 class Buffer:
     """One buffer file, open. Every method may raise Unavailable (disk full, locked, gone) or Damaged."""
 
-    def __init__(self, path: Path, *, keep_acked_bytes: int = KEEP_ACKED_BYTES) -> None:
+    def __init__(self, path: Path, *, budget: Budget = DEFAULT_BUDGET, keep_acked_bytes: int | None = None) -> None:
         self.path = path
         self.store_id = ""
+        self.tight = False  # the budget is used up: ask for `relief`
+        self.budget = budget
         self._keep_acked_bytes = keep_acked_bytes
+        self._must_reopen = False
+        self._planned: Shed | None = None
+        self._sent: dict[Lane, int] = {}  # rows up to here may be in the fleet
+        self._sent_bytes: dict[Lane, int] = {}  # through_bytes of the last row that is known on disk to be sent
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="buffer")
         self._connection: sqlite3.Connection | None = None
         self._totals: dict[Lane, _Totals] = {}
@@ -65,9 +83,11 @@ class Buffer:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path, *, keep_acked_bytes: int = KEEP_ACKED_BYTES) -> "AsyncIterator[Buffer]":
+    async def open(
+        cls, path: Path, *, budget: Budget = DEFAULT_BUDGET, keep_acked_bytes: int | None = None
+    ) -> "AsyncIterator[Buffer]":
         """Open the file, made or migrated where needed; closing writes what an ack has changed."""
-        buffer = cls(path, keep_acked_bytes=keep_acked_bytes)
+        buffer = cls(path, budget=budget, keep_acked_bytes=keep_acked_bytes)
         try:
             if await buffer._call(buffer._version) < SCHEMA_VERSION:
                 await _migrate(path)
@@ -76,9 +96,16 @@ class Buffer:
         finally:
             await asyncio.shield(asyncio.ensure_future(buffer._close()))
 
-    async def commit(self, rows: Sequence[Row], values: Mapping[str, str]) -> None:
-        """Write rows of either lane and persisted values in one transaction; returns after it is on the disk."""
-        await self._call(lambda: self._commit(rows, values))
+    async def commit(self, rows: Sequence[Row], values: Mapping[str, str], shed: Shed | None = None) -> None:
+        """Write rows of either lane and persisted values in one transaction; returns after it is on the disk.
+
+        What `shed` says is taken away in the same transaction.
+        """
+        await self._call(lambda: self._commit(rows, values, shed))
+
+    async def relief(self) -> Shed | None:
+        """Return what is to go next, as long as the budget is used up; it is held back until it is committed."""
+        return await self._call(self._relief)
 
     async def rows(self, lane: Lane, after_seq: int, max_bytes: int) -> tuple[list[Stored], bool]:
         """Read the rows after `after_seq`, at most `max_bytes` of them but at least one; and whether more follow."""
@@ -113,7 +140,7 @@ class Buffer:
         return await self._call(lambda: self._values(prefix))
 
     async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _translated, work, self.path)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)
 
     async def _close(self) -> None:
         try:
@@ -122,6 +149,20 @@ class Buffer:
             self._thread.shutdown(wait=False)
 
     # From here on: in the buffer's thread.
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        """Run `work`, with SQLite's errors as the agent's."""
+        try:
+            if self._must_reopen and self._connection is not None:
+                self._connection.close()
+                self._connect_on()
+                self._must_reopen = False
+            return work()
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            self._must_reopen |= code in _REOPEN
+            self.tight |= code == sqlite3.SQLITE_FULL
+            raise _translate(error, self.path) from error
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -139,24 +180,42 @@ class Buffer:
         finally:
             connection.close()
 
-    def _open(self) -> None:
+    def _connect_on(self) -> None:
         self._connection = self._connect()
+        wal_pages = min(WAL_PAGES, self.budget.log_bytes // PAGE_BYTES // 2)
         for pragma in (
             "journal_mode = WAL",
             "synchronous = FULL",
-            f"wal_autocheckpoint = {WAL_PAGES}",
-            f"journal_size_limit = {2 * WAL_PAGES * 4096}",
+            f"wal_autocheckpoint = {wal_pages}",
+            f"journal_size_limit = {self.budget.log_bytes}",
             f"cache_size = -{CACHE_KIB}",
             "temp_store = MEMORY",
         ):
             self._db.execute(f"PRAGMA {pragma}")
+
+    def _open(self) -> None:
+        self._connect_on()
         self.store_id = self._values("store_id")["store_id"]
-        for lane, table in _TABLES.items():
+        for lane, table in TABLES.items():
             newest = self._db.execute(
                 f"SELECT seq, through_bytes, through_readings FROM {table} ORDER BY seq DESC LIMIT 1"  # noqa: S608 - a constant
             ).fetchone()
             self._totals[lane] = _Totals(*(newest or (0, 0, 0)))
             self._marks[lane] = int(self._values(_mark_key(lane)).get(_mark_key(lane), 0))
+            self._restore_sent(lane)
+        self._note_room()
+
+    def _restore_sent(self, lane: Lane) -> None:
+        """Find how far batches of earlier lives may have come: what is written, and the slack that need not be."""
+        written = self._values(_sent_key(lane)).get(_sent_key(lane))
+        most = self._totals[lane].through_bytes
+        if written is not None:
+            most = lots.through(self._db, lane, max(int(written), self._marks[lane])) + SENT_SLACK_BYTES
+        self._sent[lane] = self._db.execute(
+            f"SELECT coalesce(max(seq), 0) FROM {TABLES[lane]} WHERE through_bytes <= ?",  # noqa: S608 - a constant
+            (most,),
+        ).fetchone()[0]
+        self._sent_bytes[lane] = most
 
     def _shut(self) -> None:
         if self._connection is None:
@@ -167,12 +226,14 @@ class Buffer:
         finally:
             connection.close()
 
-    def _commit(self, rows: Sequence[Row], values: Mapping[str, str]) -> None:
+    def _commit(self, rows: Sequence[Row], values: Mapping[str, str], shed: Shed | None) -> None:
         totals = {lane: _Totals(t.seq, t.through_bytes, t.through_readings) for lane, t in self._totals.items()}
         unwritten = {**self._unwritten, **values}
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            for lane, table in _TABLES.items():
+            if shed is not None:
+                lots.take_away(self._db, shed)
+            for lane, table in TABLES.items():
                 own = [_with_totals(row, totals[lane]) for row in rows if row.lane is lane]
                 if own:
                     self._db.executemany(
@@ -189,24 +250,45 @@ class Buffer:
             raise
         self._totals = totals
         self._unwritten = {}
+        if shed is not None:
+            self._planned = None
+        self._note_room()
 
     def _rows(self, lane: Lane, after_seq: int, max_bytes: int) -> tuple[list[Stored], bool]:
         found: list[Stored] = []
         size = 0
         cursor = self._db.execute(
-            f"SELECT seq, body FROM {_TABLES[lane]}"  # noqa: S608 - a constant
+            f"SELECT seq, body FROM {TABLES[lane]}"  # noqa: S608 - a constant
             " WHERE seq > ? AND quarantined = 0 ORDER BY seq LIMIT ?",
             (after_seq, _MOST_ROWS[lane]),
         )
+        more = False
+        planned = self._planned.first_seq if self._planned is not None and self._planned.lane is lane else None
         try:
             for seq, body in cursor:
+                if planned is not None and seq >= planned:
+                    break
                 size += len(body)
                 if found and size > max_bytes:
-                    return found, True
+                    more = True
+                    break
                 found.append(Stored(seq, body))
         finally:
             cursor.close()
-        return found, len(found) == _MOST_ROWS[lane]
+        if found:
+            self._note_sent(lane, found[-1].seq)
+        return found, more or len(found) == _MOST_ROWS[lane]
+
+    def _note_sent(self, lane: Lane, seq: int) -> None:
+        """Take note that a batch carries rows up to `seq`; written with the next commit, or when much has left."""
+        if seq <= self._sent[lane]:
+            return
+        self._sent[lane] = seq
+        self._unwritten[_sent_key(lane)] = str(seq)
+        through_bytes = lots.through(self._db, lane, seq)
+        if through_bytes > self._sent_bytes[lane]:
+            self._db.execute(_PUT_VALUE, (_sent_key(lane), str(seq)))
+            self._sent_bytes[lane] = through_bytes + SENT_SLACK_BYTES
 
     def _set_mark(self, lane: Lane, seq: int) -> None:
         self._marks[lane] = seq
@@ -216,69 +298,115 @@ class Buffer:
         if through_seq <= self._marks[lane]:
             return
         self._set_mark(lane, through_seq)
-        keep_from = self._through(lane, through_seq)[0] - self._keep_acked_bytes
+        keep_bytes = self.budget.keep_acked_bytes if self._keep_acked_bytes is None else self._keep_acked_bytes
+        keep_from = lots.through(self._db, lane, through_seq) - keep_bytes
         oldest = self._db.execute(
-            f"SELECT through_bytes FROM {_TABLES[lane]} ORDER BY seq LIMIT 1"  # noqa: S608 - a constant
+            f"SELECT through_bytes, to_us FROM {TABLES[lane]} ORDER BY seq LIMIT 1"  # noqa: S608 - a constant
         ).fetchone()
-        if oldest is None or oldest[0] > keep_from - KEEP_SLACK_BYTES:
+        if oldest is None:
             return
-        # Never the newest row: its seq is the lane's counter.
-        self._db.execute(
-            f"DELETE FROM {_TABLES[lane]} WHERE seq <= ? AND seq < ? AND through_bytes <= ?",  # noqa: S608 - a constant
-            (through_seq, self._totals[lane].seq, keep_from),
-        )
+        if oldest[0] <= keep_from - KEEP_SLACK_BYTES:
+            self._delete_acked(lane, keep_from)
+        newest_us = self._db.execute(
+            f"SELECT to_us FROM {TABLES[lane]} WHERE seq = ?",  # noqa: S608 - a constant
+            (self._totals[lane].seq,),
+        ).fetchone()[0]
+        too_old_us = newest_us - self.budget.keep_acked_s * 1_000_000
+        if oldest[1] < too_old_us - KEEP_SLACK_S * 1_000_000:
+            young = self._db.execute(
+                f"SELECT min(seq) FROM {TABLES[lane]} WHERE to_us >= ?",  # noqa: S608 - a constant
+                (too_old_us,),
+            ).fetchone()[0]
+            self._delete_acked(lane, lots.through(self._db, lane, (young or 1) - 1))
+
+    def _delete_acked(self, lane: Lane, through_bytes: int) -> int:
+        """Delete acked rows up to so many bytes of the lane; returns how many rows went.
+
+        Never the newest row: its seq is the lane's counter.
+        """
+        return self._db.execute(
+            f"DELETE FROM {TABLES[lane]} WHERE seq <= ? AND seq < ? AND through_bytes <= ?",  # noqa: S608 - a constant
+            (self._marks[lane], self._totals[lane].seq, through_bytes),
+        ).rowcount
 
     def _quarantine(self, lane: Lane, first_seq: int, through_seq: int) -> Depth:
-        before = self._through(lane, first_seq - 1)
-        after = self._through(lane, through_seq)
-        table = _TABLES[lane]
-        rows, oldest_us, newest_us = self._db.execute(
-            f"SELECT count(*), min(from_us), max(to_us) FROM {table} WHERE seq BETWEEN ? AND ?",  # noqa: S608 - a constant
-            (first_seq, through_seq),
-        ).fetchone()
+        what = lots.lot(self._db, lane, first_seq, through_seq)
         self._db.execute(
-            f"UPDATE {table} SET quarantined = 1 WHERE seq BETWEEN ? AND ?",  # noqa: S608 - a constant
+            f"UPDATE {TABLES[lane]} SET quarantined = 1 WHERE seq BETWEEN ? AND ?",  # noqa: S608 - a constant
             (first_seq, through_seq),
         )
-        return Depth(rows, after[0] - before[0], after[1] - before[1], oldest_us or 0, newest_us or 0)
+        return Depth(what.rows, what.bytes, what.readings, what.from_us, what.to_us)
 
     def _ends(self, lane: Lane) -> Ends:
         mark = self._marks[lane]
         top = self._db.execute(
-            f"SELECT max(seq) FROM {_TABLES[lane]} WHERE seq > ? AND quarantined = 0",  # noqa: S608 - a constant
+            f"SELECT max(seq) FROM {TABLES[lane]} WHERE seq > ? AND quarantined = 0",  # noqa: S608 - a constant
             (mark,),
         ).fetchone()[0]
         return Ends(mark, top or mark, max(self._totals[lane].seq, mark) + 1)
 
     def _depth(self, lane: Lane) -> Depth:
-        table, totals = _TABLES[lane], self._totals[lane]
-        oldest = self._db.execute(
-            f"SELECT seq, from_us FROM {table} WHERE seq > ? ORDER BY seq LIMIT 1",  # noqa: S608 - a constant
-            (self._marks[lane],),
-        ).fetchone()
-        if oldest is None:
+        first = lots.first_after(self._db, lane, self._marks[lane])
+        if first is None:
             return Depth(0, 0, 0, 0, 0)
-        newest = self._db.execute(
-            f"SELECT to_us FROM {table} WHERE seq = ?",  # noqa: S608 - a constant
-            (totals.seq,),
-        ).fetchone()
-        through_bytes, through_readings = self._through(lane, oldest[0] - 1)
-        return Depth(
-            rows=totals.seq - oldest[0] + 1,
-            bytes=totals.through_bytes - through_bytes,
-            readings=totals.through_readings - through_readings,
-            oldest_us=oldest[1],
-            newest_us=newest[0],
-        )
+        what = lots.lot(self._db, lane, first, self._totals[lane].seq)
+        return Depth(what.rows, what.bytes, what.readings, what.from_us, what.to_us)
 
-    def _through(self, lane: Lane, seq: int) -> tuple[int, int]:
-        """Return the running totals of bytes and readings as of row `seq`, or of the nearest one before it."""
-        found = self._db.execute(
-            f"SELECT through_bytes, through_readings FROM {_TABLES[lane]}"  # noqa: S608 - a constant
-            " WHERE seq <= ? ORDER BY seq DESC LIMIT 1",
-            (seq,),
-        ).fetchone()
-        return (found[0], found[1]) if found else (0, 0)
+    # Shedding.
+
+    def _note_room(self) -> None:
+        self.tight = self._excess() > 0
+
+    def _excess(self) -> int:
+        pages, unused, size = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        try:
+            disk = os.statvfs(self.path.parent)
+        except OSError as error:
+            raise Unavailable(f"The disk that holds the buffer {self.path} is gone: {error.strerror}.") from error
+        return excess_bytes(self.budget, Fill(pages * size, unused * size, disk.f_bavail * disk.f_frsize))
+
+    def _relief(self) -> Shed | None:
+        if self._planned is not None:
+            return self._planned
+        excess = self._excess()
+        for lane in (Lane.TELEMETRY, Lane.EVENTS):
+            first = lots.first_after(self._db, lane, 0)
+            if excess > 0 and first is not None and first <= self._marks[lane]:
+                self._delete_acked(lane, lots.through(self._db, lane, first) + 2 * excess)
+                excess = self._excess()
+        self.tight = excess > 0
+        if self.tight:
+            self._planned = self._plan_thinning() or self._plan_dropping(2 * excess)
+        return self._planned
+
+    def _plan_thinning(self) -> Shed | None:
+        """Thin the oldest rows that no batch has carried and that were not thinned yet."""
+        lane = Lane.TELEMETRY
+        after = max(self._marks[lane], self._sent[lane], int(self._values(_THINNED).get(_THINNED, 0)))
+        for _ in range(THINNING_TRIES):
+            found = lots.next_segments(self._db, after, self._totals[lane].seq)
+            if not found:
+                return None
+            shed = thin(found)
+            if shed is not None:
+                self._unwritten[_THINNED] = str(shed.last_seq)
+                return shed
+            after = found[-1][0].seq
+            self._unwritten[_THINNED] = str(after)
+        return None
+
+    def _plan_dropping(self, size: int) -> Shed | None:
+        """Drop the oldest rows: of telemetry first, and of those first what no batch has carried."""
+        for lane in (Lane.TELEMETRY, Lane.EVENTS):
+            top = self._totals[lane].seq
+            for after in (max(self._marks[lane], self._sent[lane]), self._marks[lane]):
+                first = lots.first_after(self._db, lane, after)
+                if first is not None and first < top:
+                    until = lots.last_within(self._db, lane, first, top, size)
+                    return drop(lane, first, until, lots.lot(self._db, lane, first, until))
+        return None
 
     def _values(self, prefix: str) -> dict[str, str]:
         rows = self._db.execute("SELECT key, value FROM value WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
@@ -288,6 +416,13 @@ class Buffer:
 
 
 _PUT_VALUE = "INSERT OR REPLACE INTO value (key, value) VALUES (?, ?)"
+
+
+_THINNED = "thinned.telemetry"  # key of the seq up to which rows were thinned, or found not worth it
+
+
+def _sent_key(lane: Lane) -> str:
+    return f"sent.{lane}"
 
 
 def _mark_key(lane: Lane) -> str:
@@ -301,14 +436,6 @@ def _with_totals(row: Row, totals: _Totals) -> tuple[int, int, int, int, int, by
         totals.through_bytes += len(row.body)
         totals.through_readings += row.count
     return row.seq, row.from_us, row.to_us, totals.through_bytes, totals.through_readings, row.body
-
-
-def _translated(work: Callable[[], T], path: Path) -> T:
-    """Run `work`, with SQLite's errors as the agent's."""
-    try:
-        return work()
-    except sqlite3.Error as error:
-        raise _translate(error, path) from error
 
 
 def _translate(error: sqlite3.Error, path: Path) -> AgentError:

@@ -11,7 +11,10 @@ starts it only when a file's `user_version` is behind.
         through_readings  readings (or events) likewise: the depth of the buffer is two look-ups, not a scan
         quarantined       1: the fleet holds it in quarantine; it is not sent again
         body              JSON of the segment or event, as it goes into a batch
-    value            small things that must survive: store_id, marks, rule states, the connection's number
+    shed             what was thinned or dropped, until the rows before it are gone: the running totals leave it in
+        lane, seq         primary key; seq is the last row of what was shed
+        rows, bytes, readings   how much less there is
+    value            small things that must survive: store_id, marks, how far batches came, rule states …
 """
 
 import sys
@@ -20,9 +23,7 @@ from collections.abc import Callable
 
 import sqlite_utils
 
-from agent.adapters.buffer import SCHEMA_VERSION
-
-PAGE_BYTES = 4096  # what flash translation layers write at once; smaller pages save nothing there
+from agent.adapters.buffer import PAGE_BYTES, SCHEMA_VERSION
 
 
 def _first(db: sqlite_utils.Database) -> None:
@@ -45,7 +46,15 @@ def _first(db: sqlite_utils.Database) -> None:
     db.table("value").insert({"key": "store_id", "value": uuid.uuid4().hex})
 
 
-MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first,)
+def _second(db: sqlite_utils.Database) -> None:
+    db.table("shed").create(
+        {"lane": str, "seq": int, "rows": int, "bytes": int, "readings": int},
+        pk=("lane", "seq"),
+        not_null={"rows", "bytes", "readings"},
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first, _second)
 """Migration `i` takes a file from `user_version` i to i + 1. Forward only."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.core.outbox import Row
+from agent.core.shedding import Shed
 from agent.wire.messages import Lane
 
 
@@ -43,9 +44,17 @@ class Store(Protocol):
     """The buffer. Every method may raise Unavailable (disk full, locked, gone) or Damaged."""
 
     store_id: str
+    tight: bool
+    """The room that the buffer may take is used up: ask for `relief`."""
 
-    async def commit(self, rows: Sequence[Row], values: Mapping[str, str]) -> None:
-        """Write rows of either lane and persisted values in one transaction; returns after it is on the disk."""
+    async def commit(self, rows: Sequence[Row], values: Mapping[str, str], shed: Shed | None = None) -> None:
+        """Write rows of either lane and persisted values in one transaction; returns after it is on the disk.
+
+        What `shed` says is taken away in the same transaction; among the rows is the event that tells of it.
+        """
+
+    async def relief(self) -> Shed | None:
+        """Return what is to go next, as long as room is wanted; it is held back until a commit takes it away."""
 
     async def rows(self, lane: Lane, after_seq: int, max_bytes: int) -> tuple[list[Stored], bool]:
         """Read the rows after `after_seq`, at most `max_bytes` of them but at least one; and whether more follow."""

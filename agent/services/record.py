@@ -6,6 +6,9 @@
 Alarm, the readings that raised it and the rule's state are committed together, so a power cut never leaves an alarm
 without its state or a state without its alarm.
 
+When the buffer's room is used up, what it lets go of (`agent.core.shedding`) and the gap record that tells of it go
+with the next transaction.
+
 While the disk fails, rows wait in memory up to `MAX_PENDING_BYTES`; beyond that the oldest telemetry is shed, events
 last, and what was shed becomes a gap record (`gap.recorded`) that is committed with the first rows that can be.
 """
@@ -19,6 +22,7 @@ from dataclasses import dataclass, replace
 
 from agent.core.backoff import Backoff, Rng
 from agent.core.outbox import Columns, Moment, Row, event_row
+from agent.core.shedding import Shed
 from agent.core.store import Store
 from agent.errors import Unavailable
 from agent.ports import Clock, Reading
@@ -117,6 +121,8 @@ class Recorder:
         self._sending: list[Row] = []  # of the transaction that is under way, or that failed
         self._values: dict[str, str] = {}
         self._holes: dict[Lane, _Hole] = {}
+        self._relief: Shed | None = None  # goes with the next transaction; `_sending` tells of it
+        self._failing_since: Moment | None = None
         self._wanted = asyncio.Event()
         self._urgent = asyncio.Event()
         self._flushing = asyncio.Lock()
@@ -228,7 +234,7 @@ class Recorder:
             try:
                 self._cut()
                 self._note_memories()
-                while self._fill() or self._values or self._holes:
+                while await self._find_relief() or self._fill() or self._values or self._holes:
                     await self._commit(urgent=urgent)
             except BaseException:
                 self._wanted.set()
@@ -238,24 +244,49 @@ class Recorder:
 
     async def _commit(self, *, urgent: bool) -> None:
         """Commit one transaction: the rows under way, what was shed before them, and the values."""
-        holes, self._holes = self._holes, {}
+        self._fill()
+        holes: dict[Lane, _Hole] = {}
+        if not self._pending[Lane.EVENTS]:  # or their seqs would come after those of the gap records
+            holes, self._holes = self._holes, {}
         values = dict(self._values)
         rows = [*self._sending, *(self._hole_row(hole) for hole in holes.values())]
         try:
-            await self._store.commit(rows, values)
+            await self._store.commit(rows, values, self._relief)
         except BaseException as error:
             self._keep(holes)
             if isinstance(error, Unavailable):
                 self.problem = str(error)
+                self._failing_since = self._failing_since or self._moment()
             raise
+        if self._failing_since is not None:
+            self._tell_recovered(self._failing_since)
         self.problem = ""
         self._backoff.succeeded()
         self._sending = []
+        self._relief = None
         self._values = {key: text for key, text in self._values.items() if values.get(key) != text}
         for lane in Lane:
             top = max((row.seq for row in rows if row.lane is lane), default=0)
             if top:
                 self.on_committed(lane, top, urgent and lane is Lane.EVENTS)
+
+    async def _find_relief(self) -> bool:
+        """Ask what goes, if the buffer's room is used up; the event that tells of it is queued as any other."""
+        if self._relief is None and self._store.tight and not self._pending[Lane.EVENTS]:
+            shed = await self._store.relief()
+            if shed is not None:
+                noun = "readings" if shed.lane is Lane.TELEMETRY else "events"
+                self.event("gap.recorded", shed.lane, f"{shed.gap.count} {noun} were {shed.gap.reason}.", gap=shed.gap)
+                while self._pending[Lane.EVENTS]:  # it goes with this transaction, and what was queued before it
+                    self._sending.append(self._unqueue(Lane.EVENTS))
+                self._relief = shed
+        return self._relief is not None
+
+    def _tell_recovered(self, since: Moment) -> None:
+        self._failing_since = None
+        seconds = self._clock.mono_s() - since.mono_us / 1_000_000
+        text = f"The buffer could not be written for {seconds:.0f} s and can be again: {self.problem}"
+        self.event("buffer.recovered", "", text)
 
     def _fill(self) -> bool:
         """Fill the transaction from what is pending; events first, as they are few. Tells whether it holds rows."""
@@ -265,10 +296,8 @@ class Recorder:
         for lane in (Lane.EVENTS, Lane.TELEMETRY):
             queue = self._pending[lane]
             while queue and (size < COMMIT_BYTES or not self._sending):
-                row = queue.popleft()
-                self._pending_bytes -= len(row.body)
-                size += len(row.body)
-                self._sending.append(row)
+                self._sending.append(self._unqueue(lane))
+                size += len(self._sending[-1].body)
         return bool(self._sending)
 
     def _cut(self) -> None:
@@ -284,10 +313,14 @@ class Recorder:
         self._pending[row.lane].append(row)
         self._pending_bytes += len(row.body)
         while self._pending_bytes > self._max_pending_bytes:
-            shed = (self._pending[Lane.TELEMETRY] or self._pending[Lane.EVENTS]).popleft()
-            self._pending_bytes -= len(shed.body)
+            shed = self._unqueue(Lane.TELEMETRY if self._pending[Lane.TELEMETRY] else Lane.EVENTS)
             gap = Gap(shed.lane, shed.seq, shed.seq, shed.from_us, shed.to_us, shed.count, "")
             self._keep({shed.lane: _Hole(gap)})
+
+    def _unqueue(self, lane: Lane) -> Row:
+        row = self._pending[lane].popleft()
+        self._pending_bytes -= len(row.body)
+        return row
 
     # What was shed.
 
