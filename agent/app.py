@@ -32,16 +32,17 @@ from agent.adapters.lock import held
 from agent.adapters.mqtt import connect
 from agent.adapters.process import rss_bytes
 from agent.adapters.serial_port import SerialPorts
-from agent.adapters.standing import load_standing
+from agent.adapters.standing import load_local, load_standing, local_status
 from agent.adapters.tls import client_context
 from agent.core.config import DeviceConfig, parse_config
+from agent.core.local import NO_LOCAL
 from agent.core.standing import Standing
-from agent.core.status import ClockStatus, SyncStatus, iso, sentence
+from agent.core.status import ClockStatus, LocalStatus, SyncStatus, iso, sentence
 from agent.errors import AgentError, Damaged, Misconfigured, Unavailable
 from agent.protocols import find
 from agent.services.acquire import Acquire
 from agent.services.answers import Answers, Sources
-from agent.services.configure import Configure, Hands, Seed
+from agent.services.configure import Configure, Hands, Seed, Senses
 from agent.services.health import Backlog, Checkup, Vitals
 from agent.services.link import Link, Session
 from agent.services.record import Boot, Recorder, restore
@@ -51,6 +52,7 @@ from agent.services.supervise import Supervise
 from agent.services.sync import Gateway, Says, Sync
 from agent.settings import Identity, StateDir, load_identity
 from agent.wire.codec import encode
+from agent.wire.document import DocumentError
 from agent.wire.messages import Lane
 
 log = logging.getLogger(__name__)
@@ -125,6 +127,7 @@ class Agent:
             self.manager.stopping()
             await _end(watch, intake)
             await self._flush()
+            await self.configure.stop()
             for task in reversed(tasks):
                 task.cancel()
         log.info("the agent stopped")
@@ -164,14 +167,10 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         await recorder.apply(config.rules, config.flush_s)
         answers.rules = config.rules
 
-    def told(kind: str, subject: str, text: str) -> None:
-        recorder.event(kind, subject, text)
-        sync.wake()
-
-    async def save(data: bytes) -> None:
-        await asyncio.to_thread(replace_file, state.config, data)
-
-    configure = Configure(standing, Hands(lambda text: parse_config(text, find), apply, save, told))
+    local = Overlaid(state)
+    hands = Hands(local.parse, apply, local.save, recorder.event)
+    senses = Senses(clock.mono_s, acquire.health, lambda: sync.status().last_ack_us, lambda: sync.wake())  # noqa: PLW0108 - made below
+    configure = Configure(standing, hands, senses)
     checkup = Checkup(
         clock,
         Vitals(rss_bytes, lambda: _backlog(buffer), acquire.health, lambda: renew.identity.cert_expires_us),
@@ -184,7 +183,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         store=buffer,
         recorder=recorder,
         link=Link(reach, buffer, recorder, clock, boot.boot_id),
-        gateway=lambda: _gateway(identity, tls),
+        gateway=lambda: _gateway(identity, tls, local.file.proxy),
         clock=clock,
         boot=boot,
         rng=rng,
@@ -199,13 +198,9 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         clock=lambda: _clock_status(clock, sync),
         sync=lambda: _sync_status(server, sync),
         reported=configure.reported,
+        local=lambda: local.status(configure.running()),
     )
-    answers = Answers(
-        state.buffer,
-        lookup,
-        clock,
-        Sources(lambda: latest_of(recorder.newest()), buffer.depth, lambda: recorder.problem),
-    )
+    answers = _answers(state, clock, buffer, recorder)
     manager = systemd.from_environment()
     supervise = Supervise(
         manager,
@@ -214,6 +209,44 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     )
     look = Look(identity.device_id, __version__, os.getpid(), clock, views)
     return Agent(state, buffer, recorder, acquire, sync, configure, checkup, renew, supervise, look, answers, manager)
+
+
+def _answers(state: StateDir, clock: SystemClock, buffer: Buffer, recorder: Recorder) -> Answers:
+    newest = Sources(lambda: latest_of(recorder.newest()), buffer.depth, lambda: recorder.problem)
+    return Answers(state.buffer, lookup, clock, newest)
+
+
+class Overlaid:
+    """The config on disk: documents are read with what is set on this device laid over them, which is read once."""
+
+    def __init__(self, state: StateDir) -> None:
+        self._state = state
+        self.file, self.problem = load_local(state.local)
+        if self.problem:
+            log.error("%s is not followed: %s", state.local, self.problem)
+
+    def parse(self, text: str) -> DeviceConfig:
+        """Read a document; raises DocumentError. If only what is set here is at fault, the document runs without it."""
+        try:
+            config = parse_config(text, find, self.file)
+        except DocumentError as error:
+            if self.file == NO_LOCAL:
+                raise
+            config = parse_config(text, find)
+            self.problem = str(error)
+            log.error("agent.toml is not followed, the fleet's config runs as it is: %s", error)  # noqa: TRY400 - for a person; there is nothing to trace
+            return config
+        if self.file != NO_LOCAL:
+            self.problem = ""
+        return config
+
+    async def save(self, standing: bytes) -> None:
+        """Store the config's standing; raises AgentError."""
+        await asyncio.to_thread(replace_file, self._state.config, standing)
+
+    def status(self, toml: str) -> LocalStatus:
+        """Describe what is set here against the document that runs."""
+        return local_status(self.file, self.problem, toml)
 
 
 def _renew(identity: Identity, state: StateDir, clock: SystemClock, tls: ssl.SSLContext) -> Renew:
@@ -225,12 +258,12 @@ def _renew(identity: Identity, state: StateDir, clock: SystemClock, tls: ssl.SSL
     return Renew(identity, clock, command, lambda: load_identity(state), use)
 
 
-def _gateway(identity: Identity, tls: ssl.SSLContext) -> Gateway:
+def _gateway(identity: Identity, tls: ssl.SSLContext, proxy: str) -> Gateway:
     # httpx looks for its own command line, and with it for rich, where that is installed: 5 MB that nobody uses here.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # None is Python's mark for "do not import"
     from agent.adapters.https import Gateway as Https  # noqa: PLC0415 - memory that a working link never needs
 
-    return Https(identity.host, identity.gateway_port, tls)
+    return Https(identity.host, identity.gateway_port, tls, proxy)
 
 
 @asynccontextmanager

@@ -6,7 +6,8 @@ The state directory holds all that the agent may write:
     key.pem         private key, EC P-256, made here, 0600; never leaves the device
     cert.pem        the device's certificate                chain.pem   the fleet's CA: what the fleet is known by
     buffer.db       the outbox and small persisted values (the running config's bookkeeping among them)
-    config.json     the config document that runs, and what became of the fleet's last one
+    config.json     the config document that is good, the one on trial, and what became of the fleet's last one
+    agent.toml      what the person at the machine has set; wins over the fleet's config; the one file not written here
     agent.sock      answers `fleet-agent status` while the agent runs
     lock            held by the one running agent
 """
@@ -59,6 +60,11 @@ class StateDir:
     def config(self) -> Path:
         """Return the path of the running config document and its standing."""
         return self.root / "config.json"
+
+    @property
+    def local(self) -> Path:
+        """Return the path of what is set on the device itself."""
+        return self.root / "agent.toml"
 
     @property
     def lock(self) -> Path:

@@ -35,9 +35,10 @@ _REFUSED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 class Gateway:
     """The gateway of one fleet, as one device reaches it."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext, proxy: str = "") -> None:
         self._base = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._tls = tls
+        self._proxy = proxy or None  # its URL; where none is set, HTTPS_PROXY and NO_PROXY say
         self._client: httpx.Client | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -51,6 +52,7 @@ class Gateway:
             self._client = httpx.Client(
                 base_url=self._base,
                 verify=self._tls,
+                proxy=self._proxy,
                 timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
                 limits=httpx.Limits(max_connections=CALLS_AT_ONCE),
             )

@@ -3,7 +3,7 @@
 from agent import __version__
 from agent.adapters.clock import SystemClock
 from agent.adapters.peek import peek
-from agent.adapters.standing import load_standing
+from agent.adapters.standing import load_local, load_standing, local_status
 from agent.core.status import VERSION, BufferStatus, ClockStatus, LatestStatus, Status, SyncStatus, certificate, iso
 from agent.settings import StateDir, load_identity
 
@@ -15,6 +15,8 @@ def read_offline(state: StateDir, clock: SystemClock) -> Status:
     identity = load_identity(state)
     peeked = peek(state.buffer)
     now = clock.now_us()
+    standing = load_standing(state.config)
+    local, problem = load_local(state.local)
     age_s = max(0.0, (now - peeked.oldest_us) / US_PER_S) if peeked.oldest_us else 0.0
     return Status(
         version=VERSION,
@@ -33,6 +35,7 @@ def read_offline(state: StateDir, clock: SystemClock) -> Status:
             peeked.rows, peeked.bytes, peeked.readings, peeked.oldest_us, iso(peeked.oldest_us), round(age_s, 3), ""
         ),
         sync=SyncStatus(f"{identity.host}:{identity.gateway_port}", "none", 0, None, ""),
-        config=load_standing(state.config).reported(),
+        config=standing.reported(),
         certificate=certificate(identity.cert_expires_us, now),
+        local=local_status(local, problem, standing.next_start().toml),
     )

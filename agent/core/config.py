@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.core.local import NO_LOCAL, Local, overlay
 from agent.core.usb import parse_address
 from agent.errors import Misconfigured
 from agent.ports import PortSettings, ProtocolKind
@@ -20,6 +21,7 @@ from agent.wire.document import DocumentError, Table, parse_document
 from agent.wire.limits import MAX_SOURCES
 
 DEFAULT_FLUSH_S = 1.0
+DEFAULT_HEALTH_WINDOW_S = 120.0
 DEFAULT_BAUDRATE = 9600
 MAX_BAUDRATE = 4_000_000
 MAX_SOURCE_CHARS = 48
@@ -57,16 +59,24 @@ class SourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class DeviceConfig:
-    """A whole config document. `flush_s` is how long readings may wait for their commit, seconds."""
+    """A whole config document.
+
+    `flush_s` is how long readings may wait for their commit, `health_window_s` for how long the device has to stay well
+    with the document before it keeps it; seconds.
+    """
 
     sources: tuple[SourceConfig, ...]
     rules: tuple[Rule, ...]
     flush_s: float = DEFAULT_FLUSH_S
+    health_window_s: float = DEFAULT_HEALTH_WINDOW_S
 
 
-def parse_config(text: str, find: Callable[[str], ProtocolKind]) -> DeviceConfig:
-    """Parse a config document; raises DocumentError. `find` returns a protocol by name or raises Misconfigured."""
-    document = parse_document(text)
+def parse_config(text: str, find: Callable[[str], ProtocolKind], local: Local = NO_LOCAL) -> DeviceConfig:
+    """Parse a config document; raises DocumentError. `find` returns a protocol by name or raises Misconfigured.
+
+    What is set on the device itself wins over the document, and is as strictly read.
+    """
+    document = Table(overlay(parse_document(text).values, local)[0], "")
     tables = document.tables("source")
     sources = tuple(_read_source(table, find) for table in tables)
     if len(sources) > MAX_SOURCES:
@@ -74,15 +84,12 @@ def parse_config(text: str, find: Callable[[str], ProtocolKind]) -> DeviceConfig
     for i, (source, table) in enumerate(zip(sources, tables, strict=True)):
         _check_beside(source, sources[:i], table)
     rules = read_rules(document)
-    flush_s = _read_agent(document.table("agent"))
+    agent = document.table("agent")
+    flush_s = agent.number("flush_s", DEFAULT_FLUSH_S, least=0.05, most=60)
+    health_window_s = agent.number("health_window_s", DEFAULT_HEALTH_WINDOW_S, least=2, most=3600)
+    agent.done()
     document.done()
-    return DeviceConfig(sources, rules, flush_s)
-
-
-def _read_agent(table: Table) -> float:
-    flush_s = table.number("flush_s", DEFAULT_FLUSH_S, least=0.05, most=60)
-    table.done()
-    return flush_s
+    return DeviceConfig(sources, rules, flush_s, health_window_s)
 
 
 def _read_source(table: Table, find: Callable[[str], ProtocolKind]) -> SourceConfig:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent.wire.messages import Reported, SourceHealth, Value
+from agent.core.local import Override
+from agent.wire.messages import ConfigOutcome, Reported, SourceHealth, Value
 
 US_PER_S = 1_000_000
 US_PER_DAY = 86_400 * US_PER_S
@@ -83,6 +84,14 @@ class CertificateStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalStatus:
+    """What is set on the device itself (agent.toml)."""
+
+    overrides: tuple[Override, ...] = ()
+    problem: str = ""  # why the file is not followed; "" if it is, or is not there
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """All of it."""
 
@@ -102,6 +111,7 @@ class Status:
     sync: SyncStatus
     config: Reported
     certificate: CertificateStatus
+    local: LocalStatus = LocalStatus()
 
 
 VERSION = 1
@@ -148,6 +158,7 @@ def _lines(s: Status) -> Iterator[str]:
     yield f"config       {_config(s.config)}"
     if s.config.reason:
         yield f"             {s.config.reason}"
+    yield from _local(s.local)
     yield f"clock        {_clock(s.clock)}"
     yield f"certificate  {_certificate(s.certificate)}"
     yield f"agent        {s.agent_version}"
@@ -188,9 +199,19 @@ def _config(config: Reported) -> str:
     running = (
         f"revision {config.applied}" if config.applied else "the local first config" if config.applied_hash else "none"
     )
+    if config.outcome is ConfigOutcome.TRYING:
+        return f"{running} runs ON TRIAL" if config.applied == config.handled else f"revision {config.handled} is next"
     if config.handled and config.handled != config.applied:
-        return f"{running} runs; revision {config.handled} was {config.outcome.upper()}"
+        return f"{running} runs; revision {config.handled} was {config.outcome.replace('_', ' ').upper()}"
     return f"{running} runs"
+
+
+def _local(local: LocalStatus) -> Iterator[str]:
+    if local.problem:
+        yield f"             agent.toml IS NOT FOLLOWED: {local.problem}"
+    for it in local.overrides:
+        instead = f" (the fleet's: {it.fleet})" if it.fleet else ""
+        yield f"             set here: {it.key} = {it.here}{instead if it.is_used else ' (not used: no such source)'}"
 
 
 def _clock(clock: ClockStatus) -> str:

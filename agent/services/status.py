@@ -8,6 +8,7 @@ from agent.core.status import (
     BufferStatus,
     ClockStatus,
     LatestStatus,
+    LocalStatus,
     SourceStatus,
     Status,
     SyncStatus,
@@ -32,6 +33,7 @@ class Views:
     clock: Callable[[], ClockStatus]
     sync: Callable[[], SyncStatus]
     reported: Callable[[], Reported]
+    local: Callable[[], LocalStatus]
 
 
 class Look:
@@ -65,6 +67,7 @@ class Look:
             sync=self._views.sync(),
             config=self._views.reported(),
             certificate=certificate(health.cert_expires_us, now),
+            local=self._views.local(),
         )
 
 

@@ -54,6 +54,11 @@ class Table:
         """Tell whether the key is given, without making it known: for keys that are refused here with a reason."""
         return key in self._values
 
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The keys and values as TOML has them; reading them here makes no key known."""
+        return self._values
+
     def empty(self) -> bool:
         """Tell whether the table has no keys at all."""
         return not self._values

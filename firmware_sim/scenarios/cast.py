@@ -63,6 +63,9 @@ above = -10.0
 hold_s = 5
 clear_hold_s = 2
 severity = "warning"
+
+[agent]
+health_window_s = 10
 """
 
 

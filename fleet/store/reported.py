@@ -1,6 +1,8 @@
 """What each device says of its config: one row a device, and an event whenever what it says changes."""
 
-from sqlalchemy import Connection, insert, select, update
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
 
 from agent.wire.messages import ConfigOutcome, Reported
 from fleet.core.actor import of_device
@@ -38,7 +40,7 @@ def record(conn: Connection, device_id: str, said: Reported, *, t_us: int, recei
         return
     else:
         conn.execute(update(reported).where(reported.c.device_id == device_id).values(t_us=t_us, **values))
-    if said.outcome is ConfigOutcome.SEEDED:
+    if said.outcome is ConfigOutcome.SEEDED or (row is not None and _is_told(row, said)):
         return
     kind = f"config.{said.outcome}"
     text = _TEXTS[said.outcome].format(device=device_id, said=said)
@@ -47,3 +49,8 @@ def record(conn: Connection, device_id: str, said: Reported, *, t_us: int, recei
         conn,
         Event(t_us, received_us, kind, "config", str(said.handled), by.id, by.origin, text[:2048], device_id, values),
     )
+
+
+def _is_told(row: Row[Any], said: Reported) -> bool:
+    """Tell whether what became of the revision was said before; only what runs meanwhile is new."""
+    return (row.handled, row.outcome, row.reason) == (said.handled, said.outcome.value, said.reason)

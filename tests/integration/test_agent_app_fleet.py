@@ -2,18 +2,12 @@
 
 import re
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from agents import Board, board, call, running, until
+from fleet_process import Server, enrolled, serving
 
 RULE = """
 [[rule]]
@@ -23,51 +17,6 @@ above = -5.0
 hold_s = 0
 severity = "critical"
 """
-
-
-@dataclass
-class Server:
-    """`fleet serve` as its own process, and its API."""
-
-    process: subprocess.Popen[str]
-    said: list[str] = field(default_factory=list)
-    api: httpx.Client = field(default_factory=httpx.Client)
-
-    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
-        return self.api.get(path).raise_for_status().json()
-
-    def post(self, path: str, **body: object) -> Any:  # noqa: ANN401 - JSON
-        return self.api.post(path, json=body).raise_for_status().json()
-
-    def claim(self) -> tuple[str, str]:
-        made = self.post("/claims", product="freezer")
-        return made["claim"], made["device"]
-
-
-@contextmanager
-def serving(data: Path) -> Iterator[Server]:
-    command = [sys.executable, "-m", "fleet.cli", "serve", "--data", str(data)]
-    ports = ["--api-port", "0", "--gateway-port", "0", "--link-port", "0", "--sync-every", "1"]
-    process = subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    server = Server(process)
-
-    def listen() -> None:
-        assert process.stdout is not None
-        server.said.extend(process.stdout)
-
-    listener = threading.Thread(target=listen)
-    listener.start()
-    try:
-        said = until(lambda: re.search(r"console (http://\S+)", "".join(server.said)), "the server is ready")
-        token = (data / "admin.token").read_text().strip()
-        with httpx.Client(base_url=f"{said[1]}/api/v1", headers={"Authorization": f"Bearer {token}"}) as server.api:
-            yield server
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-        listener.join()
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +29,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def port():
     with board() as it:
         yield it
-
-
-def enrolled(server: Server, state: Path) -> str:
-    claim, device = server.claim()
-    done = call("enroll", claim, "--state", str(state))
-    assert done.returncode == 0, done.stderr
-    return device
 
 
 def seed(tmp_path: Path, port: Board) -> str:
@@ -149,7 +91,7 @@ def test_a_config_is_applied_reported_and_kept_over_a_kill(server: Server, port:
 
     with running(tmp_path / "state", "--config", first) as agent:
         assert agent.status()["config"]["applied"] == revision
-    assert call("config", "--state", str(tmp_path / "state")).stdout == port.config(RULE)
+        assert call("config", "--state", str(tmp_path / "state")).stdout == port.config(RULE)
 
 
 def test_a_bad_config_is_refused_with_its_reason_and_the_old_one_runs(server: Server, port: Board, tmp_path: Path):
