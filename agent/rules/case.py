@@ -346,10 +346,8 @@ class SeveralCase(_Phased):
 
     def _judge(self, t_us: int) -> Sequence[Change]:
         bad = self._condition.node.judge([leaf.verdict for leaf in self._leaves])
-        if bad is None:
-            return NOTHING
         self.last_us = t_us
-        if self.phase is Phase.OK and not bad:
+        if bad is None or (self.phase is Phase.OK and not bad):
             return NOTHING
         return self._step(t_us, None, t_us, bad=bad)
 

@@ -27,9 +27,11 @@ CONDITIONS = (
     "series = 'a.y'\nequals = 3\nhold_s = 2",
     "series = 'b.z'\nabsent_s = 5",
     "all = [{ series = 'a.x', above = 1 }, { not = { series = 'a.y', above = 3 } }]\nhold_s = 2",
-    "any = [{ series = 'a.x', absent_s = 4 },"
-    "{ all = [{ series = 'b.z', equals = 1 }, { series = 'a.y', below = 2 }] }]"
-    "\nhold_s = 3",
+    """any = [
+        { series = 'a.x', absent_s = 4 },
+        { all = [{ series = 'b.z', equals = 1 }, { series = 'a.y', below = 2 }] },
+    ]
+    hold_s = 3""",
 )
 RULES: tuple[Rule, ...] = read_rules(
     parse_document("".join(f"[[rule]]\nname = 'r{i}'\nclear_hold_s = 2\n{it}\n" for i, it in enumerate(CONDITIONS)))
