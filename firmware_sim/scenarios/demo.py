@@ -154,7 +154,6 @@ def run(*, check: bool, say: Say) -> int:
     def tell(text: str) -> None:
         say(f"[{time.monotonic() - began:5.1f} s] {text}")
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, leaving nothing behind
     with Stage() as stage, World(stage) as world:
         demo = Demo(world, tell)
         try:

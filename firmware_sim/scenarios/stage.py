@@ -11,10 +11,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self, TypeVar
 
 T = TypeVar("T")
@@ -35,14 +36,20 @@ class Stage:
         self.folder = Path(tempfile.mkdtemp(prefix="fieldline-"))
         self.environment = {**os.environ, **(environment or {}), "HOME": str(self.folder)}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._before: Callable[[int, FrameType | None], object] | int | None = None  # SIGTERM's handler
 
     def __enter__(self) -> Self:
+        # Told to end, a stage ends as with Ctrl-C, leaving nothing behind. Only a main thread can see to that.
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
     def start(self, name: str, *words: str) -> None:
         """Start `words` (a program of ours and its arguments) as the child `name`; its output goes to a log."""
