@@ -133,8 +133,10 @@ class Link(Protocol):
 
     listening_s: float
     """Since when nothing that came was lost, monotonic seconds: now, or earlier if bytes were waiting."""
-    line_errors: LineErrors
-    """What the driver has counted since the port was opened; all 0 where it does not count."""
+
+    @property
+    def line_errors(self) -> LineErrors:
+        """What the driver has counted since the port was opened; all 0 where it does not count."""
 
     async def read(self, timeout_s: float | None) -> Sequence[Chunk]:
         """Return what has come, in order; empty after the timeout. Raises Unavailable when the port is gone."""

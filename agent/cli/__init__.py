@@ -24,6 +24,7 @@ COMMANDS = (
     "alarms",
     "buffer",
     "doctor",
+    "port",
     "config",
     "renew",
     "uninstall",

@@ -106,7 +106,7 @@ class Nmea:
         """Read one line; empty where it holds nothing for us. Raises Unreadable, IndexError."""
         if not text or text.startswith("!"):
             return []  # AIS and other encapsulated sentences
-        fields = _fields(text, checksum=self._options.checksum)
+        fields = sentence(text, checksum=self._options.checksum)
         kind = fields[0][-3:]
         if kind not in self._options.types or fields[0].startswith("P"):
             return []
@@ -120,8 +120,8 @@ class Nmea:
         return values
 
 
-def _fields(text: str, *, checksum: bool) -> list[str]:
-    """Check a sentence; returns its fields, the address first."""
+def sentence(text: str, *, checksum: bool = True) -> list[str]:
+    """Return the fields of a sentence, the address first; raises Unreadable if it is none or damaged."""
     if not text.startswith("$"):
         raise Unreadable("no sentence")
     body, star, given = text[1:].partition("*")

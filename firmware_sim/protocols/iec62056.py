@@ -36,7 +36,8 @@ class Meter:
         del now_s
         *lines, self._waiting = (self._waiting + data)[-MAX_WAITING_BYTES:].split(b"\r\n")
         frames: list[Frame] = []
-        for line in lines:
+        for said in lines:
+            line = said[max(0, said.rfind(b"/?"), said.rfind(b"\x06")) :]  # what stands before is noise
             if line.startswith(b"/?") and line.endswith(b"!") and line[2:-1].decode() in {"", self._address}:
                 frames.append(self._frame(f"/FLD{self._sign}SIM1.0\r\n".encode(), ()))
                 if self._mode != "C":
