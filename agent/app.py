@@ -135,6 +135,7 @@ class Agent:
     async def _flush(self) -> None:
         """Commit what was read and give the fleet a moment to take it."""
         self.recorder.event("agent.stopped", "", "The agent was told to stop.")
+        self.recorder.finish()
         try:
             async with asyncio.timeout(FLUSH_DEADLINE_S):
                 await self.recorder.flush()
@@ -164,7 +165,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
 
     async def apply(config: DeviceConfig) -> None:
         await acquire.apply(config.sources)
-        await recorder.apply(config.rules, config.flush_s)
+        await recorder.apply(config.rules, config.flush_s, config.sampling)
         answers.rules = config.rules
 
     local = Overlaid(state)

@@ -1,6 +1,7 @@
 """The device's config: what it reads, what it judges, how often it commits.
 
-    [[source]]  a serial port and the protocol that is spoken there (its own table: `[source.<protocol>]`)
+    [[source]]  a serial port and the protocol that is spoken there (its own table: `[source.<protocol>]`), and what is
+                kept of its readings (`[[source.sampling]]`, agent.core.sampling)
     [[rule]]    agent.rules.rule
     [agent]     the agent itself
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.core.local import NO_LOCAL, Local, overlay
+from agent.core.sampling import Sampling, read_sampling
 from agent.core.usb import parse_address
 from agent.errors import Misconfigured
 from agent.ports import PortSettings, ProtocolKind
@@ -69,6 +71,7 @@ class DeviceConfig:
     rules: tuple[Rule, ...]
     flush_s: float = DEFAULT_FLUSH_S
     health_window_s: float = DEFAULT_HEALTH_WINDOW_S
+    sampling: tuple[Sampling, ...] = ()  # beside the sources: a port is not interrupted for it
 
 
 def parse_config(text: str, find: Callable[[str], ProtocolKind], local: Local = NO_LOCAL) -> DeviceConfig:
@@ -78,6 +81,7 @@ def parse_config(text: str, find: Callable[[str], ProtocolKind], local: Local = 
     """
     document = Table(overlay(parse_document(text).values, local)[0], "")
     tables = document.tables("source")
+    sampling = tuple(each for table in tables for each in read_sampling(table))
     sources = tuple(_read_source(table, find) for table in tables)
     if len(sources) > MAX_SOURCES:
         raise document.error("source", f"{len(sources)} sources, more than {MAX_SOURCES}")
@@ -89,7 +93,7 @@ def parse_config(text: str, find: Callable[[str], ProtocolKind], local: Local = 
     health_window_s = agent.number("health_window_s", DEFAULT_HEALTH_WINDOW_S, least=2, most=3600)
     agent.done()
     document.done()
-    return DeviceConfig(sources, rules, flush_s, health_window_s)
+    return DeviceConfig(sources, rules, flush_s, health_window_s, sampling)
 
 
 def _read_source(table: Table, find: Callable[[str], ProtocolKind]) -> SourceConfig:

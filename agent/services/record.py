@@ -1,7 +1,7 @@
 """From readings and events to the disk: judge, gather, commit.
 
     readings ─▶ edge rules ─▶ alarm events ┐
-        └─────▶ columns ───────────────────┴▶ pending rows ─▶ one transaction each `flush_s`, or at once for an alarm
+        └─▶ sampling ─▶ columns ───────────┴▶ pending rows ─▶ one transaction each `flush_s`, or at once for an alarm
 
 Alarm, the readings that raised it and the rule's state are committed together, so a power cut never leaves an alarm
 without its state or a state without its alarm.
@@ -16,12 +16,14 @@ last, and what was shed becomes a gap record (`gap.recorded`) that is committed 
 import asyncio
 import contextlib
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.core.backoff import Backoff, Rng
 from agent.core.outbox import Columns, Moment, Row, event_row
+from agent.core.sampling import Sampler, Sampling
 from agent.core.shedding import Shed
 from agent.core.store import Store
 from agent.errors import Unavailable
@@ -109,9 +111,11 @@ class Recorder:
         self._max_pending_bytes = max_pending_bytes
         self._rules: dict[str, Rule] = {}
         self._judge = Judge(())
+        self._sampling: tuple[Sampling, ...] = ()
+        self._sampler: Sampler | None = None  # None: every reading is kept
         self._restored = dict(restored.states)  # of rules that no config has brought yet
         self._offset_us: int | None = None  # of UTC against the monotonic clock, when the rules were told last
-        self._memories_at_s = 0.0  # when all of the rules' memory was written last, monotonic
+        self._memories_at_s = clock.mono_s()  # when all of the rules' memory was written last, monotonic
         self._next_seq = dict(restored.next_seq)
         self._newest: dict[str, Reading] = {}
         self._columns = Columns()
@@ -136,11 +140,7 @@ class Recorder:
             for change in feed(reading.name, reading.t_us, reading.v):
                 self._tell(change)
             self._newest[reading.name] = reading
-        self._columns.add(readings)
-        self._gathered += len(readings)
-        if self._gathered >= CUT_READINGS:
-            self._cut()
-        self._wanted.set()
+        self._keep_readings(readings if self._sampler is None else self._sampler.take(readings))
         if self.on_live is not None:
             self.on_live(readings)
 
@@ -173,8 +173,12 @@ class Recorder:
         latest = sorted(self._newest.values(), key=lambda reading: -reading.t_us)[:MAX_SERIES]
         return tuple(Newest(reading.name, reading.unit, reading.t_us, reading.v) for reading in latest)
 
-    async def apply(self, rules: Iterable[Rule], flush_s: float) -> None:
-        """Judge by these rules from now on. The alarm of a rule that is gone is cleared."""
+    async def apply(self, rules: Iterable[Rule], flush_s: float, sampling: tuple[Sampling, ...] = ()) -> None:
+        """Judge and sample by these from now on. The alarm of a rule that is gone is cleared."""
+        if sampling != self._sampling:
+            self._finish_windows()
+            self._sampling = sampling
+            self._sampler = Sampler(sampling) if sampling else None
         before, self._rules = self._rules, {rule.name: rule for rule in rules if rule.at is Place.EDGE}
         self.flush_s = flush_s
         states = {**self._restored, **self._judge.states()}
@@ -199,7 +203,29 @@ class Recorder:
             self._judge.reset_clock(by_us, moment.now_us)
         for change in self._judge.tick(moment.now_us):
             self._tell(change)
-            self._wanted.set()
+        if self._sampler is not None:
+            self._keep_readings(self._sampler.tick(moment.now_us))
+
+    def finish(self) -> None:
+        """Take what is open into the last flush: windows, and what the rules remember."""
+        self._finish_windows()
+        self._memories_at_s = -math.inf
+
+    def _keep_readings(self, readings: Sequence[Reading]) -> None:
+        """Gather readings for the next row."""
+        if not readings:
+            return
+        if self._sampler is not None:
+            self._newest.update((reading.name, reading) for reading in readings)
+        self._columns.add(readings)
+        self._gathered += len(readings)
+        if self._gathered >= CUT_READINGS:
+            self._cut()
+        self._wanted.set()
+
+    def _finish_windows(self) -> None:
+        if self._sampler is not None:
+            self._keep_readings(self._sampler.finish())
 
     # Commit.
 

@@ -111,6 +111,16 @@ class Table:
             raise self.error(key, f"{value!r} is none of {', '.join(kind)}{_nearest(value, set(kind))}")
         return kind(value)
 
+    def choices(self, key: str, kind: type[E], default: tuple[E, ...]) -> tuple[E, ...]:
+        """Return members of a closed set, at least one, each once."""
+        values = self._get(key, (list,), "an array of strings", list(default))
+        for value in values:
+            if not isinstance(value, str) or value not in set(kind):
+                raise self.error(key, f"{value!r} is none of {', '.join(kind)}{_nearest(str(value), set(kind))}")
+        if not values or len(set(values)) < len(values):
+            raise self.error(key, "names one twice" if values else "empty; leave it out for all")
+        return tuple(kind(value) for value in values)
+
     def pattern(self, key: str, default: str | None = None) -> re.Pattern[str]:
         """Return a regular expression, compiled."""
         try:
