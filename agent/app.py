@@ -17,7 +17,7 @@ import random
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from agent.adapters.process import rss_bytes
 from agent.adapters.serial_port import SerialPorts
 from agent.adapters.standing import load_local, load_standing, local_status
 from agent.adapters.tls import client_context
+from agent.adapters.vitals import Vitals as Machine
 from agent.core.config import DeviceConfig, parse_config
 from agent.core.local import NO_LOCAL
 from agent.core.standing import Standing
@@ -53,7 +54,7 @@ from agent.services.sync import Gateway, Says, Sync
 from agent.settings import Identity, StateDir, load_identity
 from agent.wire.codec import encode
 from agent.wire.document import DocumentError
-from agent.wire.messages import Lane
+from agent.wire.messages import Lane, RoadHealth
 
 log = logging.getLogger(__name__)
 
@@ -172,10 +173,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     hands = Hands(local.parse, apply, local.save, recorder.event)
     senses = Senses(clock.mono_s, acquire.health, lambda: sync.status().last_ack_us, lambda: sync.wake())  # noqa: PLW0108 - made below
     configure = Configure(standing, hands, senses)
-    checkup = Checkup(
-        clock,
-        Vitals(rss_bytes, lambda: _backlog(buffer), acquire.health, lambda: renew.identity.cert_expires_us),
-    )
+    checkup = _checkup(state, clock, buffer, acquire, renew, lambda: sync)
 
     def reach(port: int, will: bytes) -> AbstractAsyncContextManager[Session]:
         return connect(identity.host, port, tls, identity.device_id, will)
@@ -304,6 +302,27 @@ def _sync_status(server: str, sync: Sync) -> SyncStatus:
     if status.is_refused:
         error = f"The fleet does not accept this device; it needs a new claim. {error}"
     return SyncStatus(server, road, status.last_ack_us, iso(status.last_ack_us), error)
+
+
+def _checkup(  # noqa: PLR0913, PLR0917 - where its figures come from
+    state: StateDir, clock: SystemClock, buffer: Buffer, acquire: Acquire, renew: Renew, sync: Callable[[], Sync]
+) -> Checkup:
+    machine = Machine()
+    vitals = Vitals(
+        rss_bytes,
+        lambda: _backlog(buffer),
+        acquire.health,
+        lambda: renew.identity.cert_expires_us,
+        machine=lambda: machine.health(state.root),
+        road=lambda: _road_health(sync()),
+        server_offset_s=lambda: _clock_status(clock, sync()).server_offset_s,
+    )
+    return Checkup(clock, vitals)
+
+
+def _road_health(sync: Sync) -> RoadHealth:
+    status = sync.status()
+    return RoadHealth(str(status.road or ""), status.connects, status.rtt_s)
 
 
 def _load_standing(state: StateDir) -> Standing:

@@ -15,6 +15,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.wire.messages import MachineHealth
+
 THROTTLED = Path("sys/devices/platform/soc/soc:firmware/get_throttled")
 BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 SINCE_BOOT = 16  # the same bits, moved up by so many
@@ -120,6 +122,22 @@ class Vitals:
             used = max(tenths) * TENTH_PERCENT if any(tenths) else None
             return Flash(disk.name, used, warning, int(errors or 0))
         return Flash(disk.name, None, "", int(errors or 0))
+
+    def health(self, directory: Path) -> MachineHealth:
+        """Return all of it as the fleet is told; the disk is that of `directory`."""
+        memory, room, flash = self.memory(), space(directory), self.flash(directory)
+        return MachineHealth(
+            cpu_celsius=self.cpu_celsius(),
+            throttling=self.throttling(),
+            load=self.load(),
+            memory_bytes=memory.size_bytes,
+            memory_free_bytes=memory.free_bytes,
+            disk_bytes=room.size_bytes if room else 0,
+            disk_free_bytes=room.free_bytes if room else 0,
+            flash=flash.name,
+            flash_used_percent=flash.used_percent,
+            flash_errors=flash.errors,
+        )
 
 
 def space(directory: Path) -> Space | None:

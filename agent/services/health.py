@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from agent.errors import Unavailable
 from agent.ports import Clock
-from agent.wire.limits import MAX_SOURCES, MAX_TIME_US
-from agent.wire.messages import Health, SourceHealth
+from agent.wire.limits import MAX_GAUGE, MAX_SOURCES, MAX_TIME_US
+from agent.wire.messages import Health, MachineHealth, RoadHealth, SourceHealth
 
 EVERY_S = 15.0
+LOOKS = 15  # at the loop's lag in that time
+LAG_WINDOWS = 5  # of EVERY_S over which the greatest lag is told: the minute between two tellings, and a little
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,9 @@ class Vitals:
     backlog: Callable[[], Awaitable[Backlog]]
     sources: Callable[[], tuple[SourceHealth, ...]]
     cert_expires_us: Callable[[], int]
+    machine: Callable[[], MachineHealth | None] = lambda: None
+    road: Callable[[], RoadHealth | None] = lambda: None
+    server_offset_s: Callable[[], float | None] = lambda: None
 
 
 class Checkup:
@@ -41,11 +47,16 @@ class Checkup:
         self._vitals = vitals
         self._started_s = clock.mono_s()
         self._newest: Health | None = None
+        self._lags: deque[float] = deque([0.0], maxlen=LAG_WINDOWS)
 
     async def run(self) -> None:
-        """Take records until cancelled."""
+        """Take records until cancelled, and between them see for how long the loop is held up."""
         while True:
-            await asyncio.sleep(EVERY_S)
+            self._lags.append(0.0)
+            for _ in range(LOOKS):
+                due_s = self._clock.mono_s() + EVERY_S / LOOKS
+                await asyncio.sleep(EVERY_S / LOOKS)
+                self._lags[-1] = max(self._lags[-1], self._clock.mono_s() - due_s)
             with contextlib.suppress(Unavailable):  # a disk that cannot be read now: the recorder tells of it
                 await self.examine()
 
@@ -65,12 +76,20 @@ class Checkup:
             buffer_oldest_us=_date(backlog.oldest_us),
             cert_expires_us=_date(self._vitals.cert_expires_us()),
             sources=self._vitals.sources()[:MAX_SOURCES],
+            machine=self._vitals.machine(),
+            road=self._vitals.road(),
+            loop_lag_s=round(min(max(self._lags), MAX_GAUGE), 4),
+            server_offset_s=_gauge(self._vitals.server_offset_s()),
         )
         return health
 
     def uptime_s(self) -> int:
         """Return for how long the agent has run, whole seconds."""
         return int(self._clock.mono_s() - self._started_s)
+
+
+def _gauge(value: float | None) -> float | None:
+    return None if value is None else min(max(value, -MAX_GAUGE), MAX_GAUGE)
 
 
 def _date(t_us: int) -> int:

@@ -80,6 +80,8 @@ class SyncStatus:
     last_error: str = ""  # of the last failure since the last ack, "" if there was none
     server_offset_us: int = 0  # server's clock minus the device's, as of the last ack
     next_s: float = 0.0  # the server's pace
+    connects: int = 0  # how often the link has come up since the start
+    rtt_s: float | None = None  # from the last acked batch to its ack
 
 
 class Sync:
@@ -109,7 +111,7 @@ class Sync:
         self._status = SyncStatus()
         self._inbox: asyncio.Queue[Input] = asyncio.Queue()  # bounded by what can be in flight
         self._outboxes: dict[Lane, asyncio.Queue[Send]] = {lane: asyncio.Queue(1) for lane in Lane}
-        self._roads: dict[Lane, tuple[str, Road]] = {}  # of the batch sent last: its name and way
+        self._roads: dict[Lane, tuple[str, Road, float]] = {}  # of the batch sent last: its name, way and moment
         self._link_task: asyncio.Task[None] | None = None
         self._link_port = 0
         self._health_at = -math.inf
@@ -187,7 +189,7 @@ class Sync:
             send = await self._outboxes[lane].get()
             try:
                 payload, built = await self._build(send)
-                self._roads[lane] = (built.batch, send.road)
+                self._roads[lane] = (built.batch, send.road, self._clock.mono_s())
                 self._inbox.put_nowait(built)
                 if send.road is Road.LINK:
                     await self._link.send(payload)  # the ack comes as a message
@@ -272,10 +274,13 @@ class Sync:
 
     def _note(self, event: Input | None) -> Road | None:
         """Keep the status; returns the road of an ack that answers a batch of ours."""
+        if isinstance(event, LinkUp):
+            self._status = replace(self._status, connects=self._status.connects + 1)
         if not isinstance(event, Acked):
             return None
-        road = next((road for batch, road in self._roads.values() if batch == event.ack.batch), None)
-        if road is not None:
+        found = next((sent for sent in self._roads.values() if sent[0] == event.ack.batch), None)
+        road = found[1] if found else None
+        if found is not None:
             now_us = self._clock.now_us()
             self._status = replace(
                 self._status,
@@ -284,6 +289,7 @@ class Sync:
                 is_refused=False,
                 last_error="",
                 server_offset_us=event.ack.server_us - now_us,
+                rtt_s=round(self._clock.mono_s() - found[2], 4),
             )
         return road
 

@@ -30,6 +30,7 @@ from agent.wire.messages import (
     Gap,
     Health,
     Lane,
+    MachineHealth,
     Newest,
     Reported,
     Segment,
@@ -158,6 +159,28 @@ def _check_health(health: Health, place: str) -> None:
         for name in ("readings", "errors"):
             _check_range(getattr(source, name), 0, limits.MAX_INTEGER, f"{here}.{name}")
 
+    for name in ("loop_lag_s", "server_offset_s"):
+        _check_gauge(getattr(health, name), f"{place}.{name}")
+    if health.machine is not None:
+        _check_machine(health.machine, f"{place}.machine")
+    if health.road is not None:
+        _check_text(health.road.road, limits.MAX_NAME_CHARS, f"{place}.road.road")
+        _check_range(health.road.connects, 0, limits.MAX_INTEGER, f"{place}.road.connects")
+        _check_gauge(health.road.rtt_s, f"{place}.road.rtt_s")
+
+
+def _check_machine(machine: MachineHealth, place: str) -> None:
+    for name in ("cpu_celsius", "load"):
+        _check_gauge(getattr(machine, name), f"{place}.{name}")
+    for name in ("memory_bytes", "memory_free_bytes", "disk_bytes", "disk_free_bytes", "flash_errors"):
+        _check_range(getattr(machine, name), 0, limits.MAX_INTEGER, f"{place}.{name}")
+    if machine.flash_used_percent is not None:
+        _check_range(machine.flash_used_percent, 0, 1000, f"{place}.flash_used_percent")
+    _check_text(machine.flash, limits.MAX_NAME_CHARS, f"{place}.flash")
+    _check_count(machine.throttling, limits.MAX_THROTTLING, f"{place}.throttling")
+    for i, said in enumerate(machine.throttling):
+        _check_text(said, limits.MAX_NAME_CHARS, f"{place}.throttling[{i}]")
+
 
 def _check_segment(segment: Segment, place: str) -> None:
     _check_name(segment.boot_id, f"{place}.boot_id")
@@ -253,6 +276,11 @@ def _check_range(value: int, least: int, most: int, place: str) -> None:
         # Python refuses to print integers of more than some thousand digits, and nobody would read them.
         said = str(value) if abs(value) <= 2 * limits.MAX_INTEGER else f"a number of {value.bit_length()} bits"
         raise WireError(place, f"{said} is not within {least}…{most}")
+
+
+def _check_gauge(value: float | None, place: str) -> None:
+    if value is not None and not -limits.MAX_GAUGE <= value <= limits.MAX_GAUGE:
+        raise WireError(place, f"{value} is not within ±{limits.MAX_GAUGE:g}")
 
 
 def _check_count(items: Sequence[object], most: int, place: str) -> None:

@@ -15,6 +15,8 @@ MAX_SERIES = 256  # series in a segment, or in a snapshot
 MAX_READINGS = 4096  # readings of one series in a segment
 MAX_EVENTS = 1024  # device events in a batch
 MAX_SOURCES = 64  # sources in a health record
+MAX_THROTTLING = 16  # things that slow the processor, in a health record
+MAX_GAUGE = 1e9  # a figure of a health record, either side of 0
 MAX_JOBS = 64  # waiting jobs named in one ack
 
 MAX_NAME_CHARS = 128  # series, rule, source, event kind

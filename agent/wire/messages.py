@@ -184,6 +184,31 @@ class SourceHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineHealth:
+    """The machine that the agent runs on, as it tells of itself; None, 0 or empty where it does not."""
+
+    cpu_celsius: float | None = None
+    throttling: tuple[str, ...] = ()  # what slows the processor: "under-voltage", "throttled since boot", …
+    load: float | None = None  # tasks that wanted a processor, average of a minute
+    memory_bytes: int = 0
+    memory_free_bytes: int = 0  # that programs can have without swapping
+    disk_bytes: int = 0  # of the file system that holds the buffer
+    disk_free_bytes: int = 0
+    flash: str = ""  # the device under it: "mmcblk0"
+    flash_used_percent: int | None = None  # of its life, at most so much, as eMMC tells it
+    flash_errors: int = 0  # that its file system has met (ext4)
+
+
+@dataclass(frozen=True, slots=True)
+class RoadHealth:
+    """How the talk with the fleet goes, from the start of the process."""
+
+    road: str  # of the last ack: "link", "gateway"; "" before the first
+    connects: int  # how often the link has come up
+    rtt_s: float | None = None  # from a batch to its ack, the last one
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """The device's own condition, once a minute and with the first batch after a start."""
 
@@ -195,6 +220,10 @@ class Health:
     buffer_oldest_us: int  # event time of the oldest row not yet acked; 0 if none
     cert_expires_us: int
     sources: tuple[SourceHealth, ...]
+    machine: MachineHealth | None = None
+    road: RoadHealth | None = None
+    loop_lag_s: float | None = None  # the longest that the agent was held up in the last minute
+    server_offset_s: float | None = None  # the fleet's clock minus the device's, as of the last ack
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`fleet device`: the machines in the field."""
 
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -144,6 +145,7 @@ def _health(health: Item) -> None:
             ("buffer", waiting),
             ("oldest unsent", age(oldest, now_us()) if oldest else ""),
             ("certificate ends", age(ends, now_us()) if ends else ""),
+            *_machine(health.get("machine") or {}, health.get("road") or {}),
         )
     )
     rows = (
@@ -158,6 +160,17 @@ def _health(health: Item) -> None:
         for one in health.get("sources") or []
     )
     table(("source", "port", "readings", "errors", "newest", "last error"), rows, empty="It named no sources then.")
+
+
+def _machine(machine: Item, road: Item) -> Iterator[tuple[str, str]]:
+    """Say what the machine tells of itself."""
+    celsius, used, rtt_s = machine.get("cpu_celsius"), machine.get("flash_used_percent"), road.get("rtt_s")
+    yield "processor", f"{celsius:.0f} °C" if celsius is not None else ""
+    yield "slowed by", ", ".join(machine.get("throttling") or ())
+    yield "disk", f"{_size(machine.get('disk_free_bytes', 0))} free" if machine.get("disk_bytes") else ""
+    yield "flash life used", f"up to {used} %" if used is not None else ""
+    yield "flash errors", str(machine.get("flash_errors") or "")
+    yield "answer in", f"{rtt_s * 1000:.0f} ms over the {road.get('road')}" if rtt_s is not None else ""
 
 
 def _size(count: object) -> str:

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from agent.wire.messages import AlarmState, Lane, Severity
+from fleet.console import machine
 from fleet.console.session import User
 from fleet.console.template import HEADERS, render
 from fleet.console.words import unit
@@ -81,6 +82,7 @@ def _page(conn: Connection, device_id: str, now_us: int) -> dict[str, object]:
         "config": config.standing(conn, device_id),
         "tickets": ticket.page(conn, device_id=device_id, limit=SHOWN_TICKETS),
         "events": event.page(conn, device_id=device_id, limit=SHOWN_EVENTS),
+        "machine": machine.facts(presence.health(conn, device_id)),
         "gaps": gap.count(conn, device_id),
         "quarantined": quarantine.count(conn, device_id),
     }

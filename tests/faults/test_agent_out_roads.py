@@ -175,6 +175,8 @@ def test_the_link_takes_over_and_the_gateway_steps_in_while_the_broker_is_dead(
         ):
             one.send(10)
             await until(lambda: one.sync.status().road is Road.LINK)
+            assert one.sync.status().connects == 1
+            assert 0 < (one.sync.status().rtt_s or 0) < 30
             assert [leaf for leaf, _ in heard.all] == ["birth"]
 
             broker.kill()

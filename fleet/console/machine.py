@@ -1,0 +1,36 @@
+"""The machine's own condition in a few words, for the device's page: only what it tells, the unusual first."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+GIB = 1024**3
+WORN_PERCENT = 80
+LAGGING_S = 0.5
+
+
+def facts(health: str | None) -> list[tuple[str, str]]:
+    """Return (name, value) pairs of a stored health record (JSON of wire's Health); none if it told none."""
+    return list(_facts(json.loads(health))) if health else []
+
+
+def _facts(health: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    machine: dict[str, Any] = health.get("machine") or {}
+    road: dict[str, Any] = health.get("road") or {}
+    if machine.get("throttling"):
+        yield "slowed by", ", ".join(machine["throttling"])
+    if machine.get("flash_errors"):
+        yield "flash", f"{machine['flash_errors']} errors on {machine.get('flash') or 'its disk'}"
+    if (machine.get("flash_used_percent") or 0) >= WORN_PERCENT:
+        yield "flash", f"worn: up to {machine['flash_used_percent']} % of its life are used"
+    if (health.get("loop_lag_s") or 0) >= LAGGING_S:
+        yield "held up", f"for {health['loop_lag_s']:.1f} s"
+    if machine.get("cpu_celsius") is not None:
+        yield "processor", f"{machine['cpu_celsius']:.0f} °C"
+    if machine.get("disk_bytes"):
+        yield "disk", f"{machine.get('disk_free_bytes', 0) / GIB:.1f} of {machine['disk_bytes'] / GIB:.1f} GiB free"
+    if machine.get("memory_bytes"):
+        free_gib, all_gib = machine.get("memory_free_bytes", 0) / GIB, machine["memory_bytes"] / GIB
+        yield "memory", f"{free_gib:.1f} of {all_gib:.1f} GiB free"
+    if road.get("rtt_s") is not None:
+        yield "answer", f"in {road['rtt_s'] * 1000:.0f} ms over the {road.get('road')}"
