@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path, Query
 from pydantic import Field, StringConstraints
 
-from fleet.api.access import Admin, Given
-from fleet.api.page import NO_NUL, Model, ShortText
+from fleet.api import page
+from fleet.api.access import Admin, Given, Reader
+from fleet.api.page import NO_NUL, Cursor, DeviceFilter, Limit, Model, Page, ShortText
 from fleet.api.problem import responses
-from fleet.api.times import iso
+from fleet.api.times import iso, iso_or_none
 from fleet.services import ClaimRequest
+from fleet.store import claim
 
 router = APIRouter(tags=["claims"])
 
@@ -65,3 +67,72 @@ async def make_claim(services: Given, caller: Admin, new: NewClaim) -> ClaimMade
         expires=iso(made.expires_us),
         expires_us=made.expires_us,
     )
+
+
+class ClaimItem(Model):
+    """A claim as it is kept: without what a device needs to use it."""
+
+    id: int
+    device: str
+    product: str
+    serial: str
+    site: str
+    state: claim.State
+    created: str
+    created_us: int
+    expires: str
+    expires_us: int
+    used: str | None
+    used_us: int | None
+    revoked: str | None
+    revoked_us: int | None
+
+    @classmethod
+    def of(cls, one: claim.Claim, *, now_us: int) -> "ClaimItem":
+        """Make it of a claim, as it stands at `now_us`."""
+        return cls(
+            id=one.id,
+            device=one.device_id,
+            product=one.product,
+            serial=one.serial,
+            site=one.site,
+            state=one.state(now_us),
+            created=iso(one.created_us),
+            created_us=one.created_us,
+            expires=iso(one.expires_us),
+            expires_us=one.expires_us,
+            used=iso_or_none(one.used_us),
+            used_us=one.used_us,
+            revoked=iso_or_none(one.revoked_us),
+            revoked_us=one.revoked_us,
+        )
+
+
+@router.get("/claims", responses=responses(401, 403, 422))
+async def list_claims(
+    services: Given,
+    _caller: Reader,
+    *,
+    device_id: Annotated[DeviceFilter, Query(alias="device")] = None,
+    state: claim.State | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[ClaimItem]:
+    """List claims, newest first: which can still be used, which were, by now or never."""
+    before = page.decode_number(cursor)
+    now_us = services.now_us()
+    found = await services.db.read(
+        lambda conn: claim.page(conn, device_id=device_id, state=state, now_us=now_us, before=before, limit=limit)
+    )
+    items = [ClaimItem.of(one, now_us=now_us) for one in found]
+    return page.page_of(items, limit, items[-1].id if items else None)
+
+
+@router.post("/claims/{claim_id}/revoke", responses=responses(401, 403, 404, 409, 422))
+async def revoke_claim(
+    services: Given, caller: Admin, claim_id: Annotated[int, Path(ge=1, le=2**63 - 1, examples=[7])]
+) -> ClaimItem:
+    """Take an unused claim back. A device that was only prepared, and has no other open claim, goes with it."""
+    now_us = services.now_us()
+    done = await services.db.write(lambda conn: claim.revoke(conn, claim_id, now_us=now_us, by=caller.actor))
+    return ClaimItem.of(done, now_us=now_us)

@@ -32,6 +32,8 @@ class ConfigItem(Model):
     author: str
     created: str
     created_us: int
+    unset: str | None = Field(description="When its device was told to follow its product again.")
+    unset_us: int | None
 
 
 class ConfigWhole(ConfigItem):
@@ -193,4 +195,6 @@ def _item(one: Config) -> ConfigItem:
         author=one.author,
         created=iso(one.created_us),
         created_us=one.created_us,
+        unset=iso_or_none(one.unset_us),
+        unset_us=one.unset_us,
     )

@@ -244,6 +244,18 @@ async def get_device_config(services: Given, _caller: Reader, device_id: DeviceI
     return StandingItem.of(await services.db.read(lambda conn: config.standing(conn, device_id)))
 
 
+@router.delete("/devices/{device_id}/config", responses=responses(401, 403, 404, 422))
+async def unset_device_config(services: Given, caller: Admin, device_id: DeviceId) -> StandingItem:
+    """Let a device follow its product's config again; the answer shows what it shall run now.
+
+    Where its product has none, the device goes on with what it runs. A device without a config of its own stays as
+    it is.
+    """
+    now_us = services.now_us()
+    await services.db.write(lambda conn: config.unset(conn, device_id, now_us=now_us, by=caller.actor))
+    return StandingItem.of(await services.db.read(lambda conn: config.standing(conn, device_id)))
+
+
 def items_of(conn: Connection, found: Sequence[Device], *, now_us: int) -> list[DeviceItem]:
     """Make the items of devices: one query a kind of fact, however many they are."""
     ids = [one.id for one in found]

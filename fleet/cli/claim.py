@@ -3,8 +3,8 @@
 import click
 
 from fleet.cli.client import Client, pass_client
-from fleet.cli.options import json_option
-from fleet.cli.output import facts, print_json, say, when
+from fleet.cli.options import device_option, json_option, limit_option
+from fleet.cli.output import age_of, facts, print_array, print_json, say, table, when, word
 from fleet.cli.shell import Group
 from fleet.cli.times import US, Span
 
@@ -63,3 +63,44 @@ def create(  # noqa: PLR0913 - one option a fact
         )
     )
     say("On the device: fleet-agent enroll CLAIM")
+
+
+@claim.command("list", examples=("fleet claim list --state open",))
+@click.option("--state", type=click.Choice(["open", "used", "expired", "revoked"]), help="Only in this state.")
+@device_option("Only for this device.")
+@limit_option(what="claims")
+@json_option("Print one JSON array.")
+@pass_client
+def list_(client: Client, state: str | None, device: str | None, limit: int | None, *, as_json: bool) -> None:
+    """List claims, newest first; what a device needs to use one is not kept."""
+    found = client.items("claims", limit=limit, state=state, device=device)
+    if as_json:
+        print_array(found)
+        return
+    rows = (
+        (
+            one.get("id"),
+            word(one.get("state")),
+            one.get("device"),
+            age_of(one, "created"),
+            age_of(one, "expires"),
+            one.get("serial"),
+            one.get("site"),
+        )
+        for one in found
+    )
+    columns = ("id", "state", "device", "made", "expires", "serial", "site")
+    table(columns, rows, empty="There are no such claims. `fleet claim create` makes one.")
+
+
+@claim.command(examples=("fleet claim revoke 7",))
+@click.argument("claim_id", metavar="CLAIM", type=click.IntRange(min=1))
+@json_option()
+@pass_client
+def revoke(client: Client, claim_id: int, *, as_json: bool) -> None:
+    """Take an unused claim back, by its number in the list; a device that was only prepared goes with it."""
+    done = client.post("claims", str(claim_id), "revoke", body={})
+    if as_json:
+        print_json(done)
+    else:
+        say(f"Claim {claim_id} is revoked; {done.get('device')} cannot enrol with it.")

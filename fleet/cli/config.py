@@ -70,6 +70,22 @@ def _read(file: str) -> str:
         raise click.BadParameter(f"{file} is not UTF-8 text (byte {error.start}).", param_hint="FILE") from error
 
 
+@config.command(examples=("fleet config unset --device freezer-7k3m2q",))
+@click.option("--device", metavar="ID", shell_complete=complete_device, required=True, help="The device.")
+@json_option()
+@pass_client
+def unset(client: Client, device: str, *, as_json: bool) -> None:
+    """Let a device follow its product's config again, where it had one of its own."""
+    with naming_neighbours(client, device):
+        now = client.delete("devices", device, "config")
+    if as_json:
+        print_json(now)
+    elif now.get("desired"):
+        say(f"{device} follows its product: it shall run config {now['desired']}.")
+    else:
+        say(f"{device} follows its product, which has no config: it goes on with what it runs.")
+
+
 @config.command("list", examples=("fleet config list --product freezer",))
 @click.option("--product", metavar="P", help="Only those set for this product.")
 @click.option("--device", metavar="ID", shell_complete=complete_device, help="Only those set for this device.")
@@ -83,10 +99,21 @@ def list_(client: Client, product: str | None, device: str | None, limit: int | 
         print_array(found)
         return
     rows = (
-        (one.get("revision"), one.get("scope"), one.get("target"), age_of(one, "created"), one.get("author"))
+        (
+            one.get("revision"),
+            one.get("scope"),
+            one.get("target"),
+            age_of(one, "created"),
+            one.get("author"),
+            age_of(one, "unset") if one.get("unset") else "",
+        )
         for one in found
     )
-    table(("revision", "for", "target", "set", "by"), rows, empty="No config has been set. `fleet config set` does.")
+    table(
+        ("revision", "for", "target", "set", "by", "unset"),
+        rows,
+        empty="No config has been set. `fleet config set` does.",
+    )
 
 
 @config.command(examples=("fleet config show 4", "fleet config show --device freezer-7k3m2q"))

@@ -44,6 +44,9 @@ STYLES = {
     "refused": "bold red",
     "rolled_back": "bold red",
     "unset": "dim",
+    "open": "green",
+    "used": "dim",
+    "expired": "dim",
     "revoked": "bold red",
 }
 """Colour of a word: presence, severity, and the states of alarms, tickets and configs."""

@@ -2,11 +2,12 @@
 
     never    nothing was ever heard
     online   heard within two of its periods (`next_s`, what it was told), and a little
-    late     a call is overdue, or its link broke and nothing was heard since
+    late     a call is overdue; or its link ended, and nothing was heard for the grace that follows
     offline  six periods overdue, and half a minute
 
-The graces are constants so that a device that calls once a minute is judged like one that calls once a second. What
-is announced in events follows this function; nothing else decides.
+A link that ends says nothing yet: an agent that is restarted or upgraded, and a network that falters, are back within
+the grace, and nobody is told. The graces are constants so that a device that calls once a minute is judged like one
+that calls once a second. What is announced in events follows this function; nothing else decides.
 """
 
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Facts:
     since_us: int  # when it took that state
     connection: int = 0  # number of its newest link
     boot_id: str = ""
+    link_ended_us: int | None = None  # when its newest link ended, None while it is up or if it never had one
 
 
 def judge(facts: Facts | None, now_us: int) -> tuple[Presence, int]:
@@ -49,9 +51,10 @@ def judge(facts: Facts | None, now_us: int) -> tuple[Presence, int]:
     offline_us = facts.last_seen_us + (OFFLINE_PERIODS * facts.next_s + OFFLINE_GRACE_S) * US_PER_S
     if now_us >= offline_us:
         return Presence.OFFLINE, facts.since_us if facts.announced is Presence.OFFLINE else offline_us
-    link_broke = facts.announced is Presence.LATE and facts.since_us >= facts.last_seen_us
     late_us = facts.last_seen_us + (LATE_PERIODS * facts.next_s + LATE_GRACE_S) * US_PER_S
-    if link_broke or now_us >= late_us:
+    if facts.link_ended_us is not None and facts.link_ended_us >= facts.last_seen_us:
+        late_us = min(late_us, facts.link_ended_us + LATE_GRACE_S * US_PER_S)
+    if now_us >= late_us:
         return Presence.LATE, facts.since_us if facts.announced is Presence.LATE else late_us
     return Presence.ONLINE, facts.since_us if facts.announced is Presence.ONLINE else facts.last_seen_us
 

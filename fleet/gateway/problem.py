@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from fleet.errors import Busy, FleetError, Invalid, NotFound, Refused, Unauthenticated
 from fleet.store.certificate import CertificateRevoked, CertificateUnknown
-from fleet.store.claim import ClaimExpired, ClaimUnknown, ClaimUsed, DeviceExists
+from fleet.store.claim import ClaimExpired, ClaimRevoked, ClaimUnknown, ClaimUsed, DeviceExists
 
 TYPE_PREFIX = "/problems/"
 
@@ -22,6 +22,7 @@ TYPE_PREFIX = "/problems/"
 _KINDS: tuple[tuple[type[FleetError], HTTPStatus, str], ...] = (
     (ClaimUnknown, HTTPStatus.UNAUTHORIZED, "claim-unknown"),
     (ClaimUsed, HTTPStatus.FORBIDDEN, "claim-used"),
+    (ClaimRevoked, HTTPStatus.FORBIDDEN, "claim-revoked"),
     (ClaimExpired, HTTPStatus.FORBIDDEN, "claim-expired"),
     (DeviceExists, HTTPStatus.FORBIDDEN, "device-exists"),
     (CertificateUnknown, HTTPStatus.FORBIDDEN, "certificate-unknown"),

@@ -1,10 +1,11 @@
-"""What has to be said to devices after a commit: a config that was set, a revocation.
+"""What has to be said to devices after a commit: a config that was set or unset, a revocation.
 
 Nothing depends on it but speed: the next ack brings the same config, and a revoked device finds every door closed. A
 connection that is open already is another matter, so a revocation is looked up again where events were missed.
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy import Connection
@@ -18,6 +19,7 @@ from fleet.store.config import Target
 from fleet.store.database import Database
 
 CONFIG_SET = "config.set"
+CONFIG_UNSET = "config.unset"
 REVOKED = "device.revoked"
 MAX_CUTTING = 64  # revocations in hand at once
 
@@ -42,7 +44,9 @@ async def tell(db: Database, link: DeviceLink) -> None:
                     async for happened in events:
                         last_id = happened.id
                         if happened.kind == CONFIG_SET:
-                            await _push(db, link, happened)
+                            await _push(db, link, _document(happened))
+                        elif happened.kind == CONFIG_UNSET:
+                            await _push(db, link, _products_document(happened))
                         elif happened.kind == REVOKED and happened.device_id:
                             group.create_task(cut(happened.device_id), name=f"cut {happened.device_id}")
                 except Busy as error:
@@ -56,18 +60,35 @@ async def _revoked_since(db: Database, last_id: int) -> list[Event]:
     return await db.read(lambda conn: event.page(conn, after=last_id, kinds=[REVOKED], limit=event.MAX_PAGE))
 
 
-async def _push(db: Database, link: DeviceLink, happened: Event) -> None:
-    """Hand the document to the devices that it is for; those that are not connected get it with their next ack."""
-    scope, target = Target(happened.data["scope"]), str(happened.data["target"])
+Pushed = tuple[ConfigDocument | None, Sequence[str]]
+"""A document, and the devices that it is for."""
 
-    def work(conn: Connection) -> tuple[ConfigDocument, list[str]]:
+
+def _document(happened: Event) -> Callable[[Connection], Pushed]:
+    """Make the work that reads what was set, and for whom."""
+
+    def work(conn: Connection) -> Pushed:
         found = config.find(conn, int(happened.data["revision"]))
-        return ConfigDocument(found.revision, found.hash, found.toml), list(config.concerned(conn, scope, target))
+        for_whom = config.concerned(conn, Target(happened.data["scope"]), str(happened.data["target"]))
+        return ConfigDocument(found.revision, found.hash, found.toml), for_whom
 
+    return work
+
+
+def _products_document(happened: Event) -> Callable[[Connection], Pushed]:
+    """Make the work that reads what a device follows that lost its own."""
+    device_id = str(happened.data["device"])
+    return lambda conn: (config.desired(conn, device_id), [device_id])
+
+
+async def _push(db: Database, link: DeviceLink, work: Callable[[Connection], Pushed]) -> None:
+    """Hand a document to the devices that it is for; those that are not connected get it with their next ack."""
     try:
         document, device_ids = await db.read(work)
     except FleetError as error:
         log.warning("could not push a config; it goes with the next acks", why=error.message)
+        return
+    if document is None:
         return
     for device_id in device_ids:
         await link.push_config(device_id, document)

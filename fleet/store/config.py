@@ -1,7 +1,8 @@
 """Configs: documents as they were set. The id is the revision; the newest of a target is the one that is desired.
 
 A device's own document wins over its product's; the two are never merged, so what a device runs can be read in one
-place. A document is checked for what the fleet can judge, TOML and rules; the device judges the rest and reports.
+place. A device's own can be unset: it stays in the list, and the device follows its product again. A document is
+checked for what the fleet can judge, TOML and rules; the device judges the rest and reports.
 """
 
 import difflib
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, insert, select, update
 
 from agent.rules.rule import Place, Rule, read_rules
 from agent.wire.codec import config_hash
@@ -36,7 +37,7 @@ class Target(StrEnum):
 class Agreement(StrEnum):
     """How a device stands to what is desired of it."""
 
-    UNSET = "unset"  # the fleet has set nothing; the device runs its seed
+    UNSET = "unset"  # the fleet has set nothing; the device runs its seed, or goes on with what it was last given
     PENDING = "pending"  # not handled yet
     TRYING = "trying"  # it runs, and the device watches whether it stays well with it
     IN_SYNC = "in_sync"  # applied
@@ -55,6 +56,7 @@ class Config:
     toml: str
     author: str
     created_us: int
+    unset_us: int | None = None  # when its device was told to follow its product again
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def set_document(  # noqa: PLR0913 - one keyword a fact
     text_hash = config_hash(toml)
     newest = select(config).where(config.c.scope == scope.value, config.c.target == target)
     row = conn.execute(newest.order_by(config.c.id.desc()).limit(1)).one_or_none()
-    if row is not None and row.hash == text_hash and not _is_rejected(conn, row.id):
+    if row is not None and row.unset_us is None and row.hash == text_hash and not _is_rejected(conn, row.id):
         return _config(row), False
     values = {"scope": scope.value, "target": target, "hash": text_hash, "toml": toml}
     made = _config(
@@ -129,6 +131,25 @@ def set_document(  # noqa: PLR0913 - one keyword a fact
         Event(now_us, now_us, "config.set", "config", str(made.revision), by.id, by.origin, text, about, data),
     )
     return made, True
+
+
+def unset(conn: Connection, device_id: str, *, now_us: int, by: Actor) -> bool:
+    """Let a device follow its product again; tells whether it had a document of its own. Appends `config.unset`.
+
+    Where its product has none either, the device goes on with what it runs. Raises NotFound.
+    """
+    _check_target(conn, Target.DEVICE, device_id)
+    revision = conn.execute(select(func.max(config.c.id)).where(_own(device_id))).scalar_one()
+    if revision is None:
+        return False
+    conn.execute(update(config).where(_own(device_id)).values(unset_us=now_us))
+    follows = desired_revision(conn, device_id)
+    then = f"it follows its product's config {follows}" if follows else "its product has none: it keeps what it runs"
+    text = f"Config {revision}, {device_id}'s own, was unset; {then}."
+    data = {"revision": revision, "device": device_id, "desired": follows}
+    about = ("config", str(revision), by.id, by.origin, text, device_id, data)
+    event.append(conn, Event(now_us, now_us, "config.unset", *about))
+    return True
 
 
 def check(toml: str) -> None:
@@ -191,7 +212,7 @@ def concerned(conn: Connection, scope: Target, target: str) -> Sequence[str]:
     """Return the enrolled devices that a newly set document is for; those with one of their own follow no product's."""
     if scope is Target.DEVICE:
         return [target]
-    own = select(config.c.id).where(config.c.scope == Target.DEVICE.value, config.c.target == device.c.id)
+    own = select(config.c.id).where(_own(device.c.id))
     query = select(device.c.id).where(
         device.c.product_id == target, device.c.revoked_us.is_(None), device.c.enrolled_us.is_not(None), ~own.exists()
     )
@@ -217,9 +238,14 @@ def diff(conn: Connection, device_id: str) -> tuple[Standing, str]:
     return now, "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
 
+def _own(device_id: object) -> Any:  # noqa: ANN401 - SQLAlchemy's expression
+    """Make the expression for the documents of a device's own that hold."""
+    return and_(config.c.scope == Target.DEVICE.value, config.c.target == device_id, config.c.unset_us.is_(None))
+
+
 def _desired_id(device_id: object) -> Any:  # noqa: ANN401 - an expression for one device, or for each row of a query
     """Make the expression for the desired revision of a device; NULL if none."""
-    own = select(func.max(config.c.id)).where(config.c.scope == Target.DEVICE.value, config.c.target == device_id)
+    own = select(func.max(config.c.id)).where(_own(device_id))
     product_id = select(device.c.product_id).where(device.c.id == device_id).scalar_subquery()
     of_product = select(func.max(config.c.id)).where(
         config.c.scope == Target.PRODUCT.value, config.c.target == product_id
@@ -234,7 +260,7 @@ _DESIRED = select(config).where(config.c.id == _desired_id(bindparam("device_id"
 
 
 def _standings() -> Select[Any]:
-    own = select(func.max(config.c.id)).where(config.c.scope == Target.DEVICE.value, config.c.target == device.c.id)
+    own = select(func.max(config.c.id)).where(_own(device.c.id))
     of_product = select(func.max(config.c.id)).where(
         config.c.scope == Target.PRODUCT.value, config.c.target == device.c.product_id
     )
@@ -290,4 +316,5 @@ def _fleet_rules(toml: str) -> tuple[Rule, ...]:
 
 
 def _config(row: Row[Any]) -> Config:
-    return Config(row.id, Target(row.scope), row.target, row.hash, row.toml, row.author, row.created_us)
+    facts = (row.target, row.hash, row.toml, row.author, row.created_us, row.unset_us)
+    return Config(row.id, Target(row.scope), *facts)

@@ -1,4 +1,7 @@
-"""Devices and the products that they are."""
+"""Devices and the products that they are.
+
+A device is known from its first claim on (`enrolled_us` is NULL: it was never in), and enrolled when it used one.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from fleet.core.actor import Actor
 from fleet.core.event import Event
 from fleet.errors import NotFound
 from fleet.store import event
-from fleet.store.schema import certificate, product
+from fleet.store.schema import certificate, claim, product
 from fleet.store.schema import device as table
 from fleet.store.upsert import insert_new
 
@@ -81,24 +84,38 @@ def add_product(conn: Connection, product_id: str, *, now_us: int) -> None:
     insert_new(conn, product, {"id": product_id, "created_us": now_us})
 
 
+def prepare(  # noqa: PLR0913 - what is known of a machine
+    conn: Connection, device_id: str, product_id: str, *, serial: str, site: str, now_us: int
+) -> None:
+    """Make a device that is to come; the newest claim says what it is. One that was ever enrolled stays as it is."""
+    add_product(conn, product_id, now_us=now_us)
+    values = {"product_id": product_id, "serial": serial, "site": site}
+    if not insert_new(conn, table, {"id": device_id, "created_us": now_us, **values}):
+        never = (table.c.id == device_id) & table.c.enrolled_us.is_(None)
+        conn.execute(update(table).where(never).values(**values, revoked_us=None))
+
+
 def enrol(  # noqa: PLR0913 - what is known of a machine
     conn: Connection, device_id: str, product_id: str, *, serial: str, site: str, now_us: int
-) -> bool:
-    """Make the device, or let a revoked one come back under its id; tells whether it is new.
+) -> None:
+    """Let the device in: one that was prepared, a revoked one that comes back under its id, or one that is new.
 
     The right to do so (a claim) was checked by the caller, whose business certificate and event are too.
     """
     add_product(conn, product_id, now_us=now_us)
     values = {"product_id": product_id, "serial": serial, "site": site, "enrolled_us": now_us}
-    if insert_new(conn, table, {"id": device_id, "created_us": now_us, **values}):
-        return True
-    conn.execute(update(table).where(table.c.id == device_id).values(**values, revoked_us=None))
-    return False
+    if not insert_new(conn, table, {"id": device_id, "created_us": now_us, **values}):
+        conn.execute(update(table).where(table.c.id == device_id).values(**values, revoked_us=None))
 
 
 def revoke(conn: Connection, device_id: str, reason: str, *, now_us: int, by: Actor) -> Device:
-    """Take the device's right to call, and its certificates'; again is no error. Appends device.revoked."""
+    """Take the device's right to call, its certificates' and its open claims'; again is no error.
+
+    Appends device.revoked.
+    """
     found = get(conn, device_id)
+    unused = (claim.c.device_id == device_id) & claim.c.used_us.is_(None) & claim.c.revoked_us.is_(None)
+    conn.execute(update(claim).where(unused).values(revoked_us=now_us))
     if found.revoked_us is not None:
         return found
     conn.execute(update(table).where(table.c.id == device_id).values(revoked_us=now_us))

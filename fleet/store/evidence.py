@@ -166,7 +166,9 @@ def _open_alarms(conn: Connection, device_id: str) -> tuple[AlarmFacts, ...]:
 
 
 def _events(conn: Connection, device_id: str, raised_us: int) -> tuple[EventFacts, ...]:
-    before = event.page(conn, device_id=device_id, from_us=raised_us - core.EVENTS_US, limit=core.MAX_EVENTS)
+    """Return what happened before the alarm was raised; that it was is no news to its own ticket."""
+    from_us = raised_us - core.EVENTS_US
+    before = event.page(conn, device_id=device_id, from_us=from_us, to_us=raised_us, limit=core.MAX_EVENTS)
     return tuple(EventFacts(one.t_us, one.kind, one.text) for one in before)
 
 

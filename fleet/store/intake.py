@@ -32,6 +32,7 @@ _STANDING = (
         presence.c.last_seen_us,
         presence.c.next_s,
         presence.c.link_up,
+        presence.c.link_ended_us,
         presence.c.state,
         presence.c.since_us,
         presence.c.connection,
@@ -86,6 +87,7 @@ def standing(conn: Connection, device_id: str, store_id: str = "", lane: Lane = 
             since_us=row.since_us,
             connection=row.connection,
             boot_id=row.boot_id,
+            link_ended_us=row.link_ended_us,
         )
     if row.handled is not None:
         said = Reported(row.handled, ConfigOutcome(row.outcome), row.applied, row.applied_hash, row.reason)

@@ -24,9 +24,10 @@ from fleet.store.schema import presence as table
 KINDS = {Presence.ONLINE: "device.online", Presence.LATE: "device.late", Presence.OFFLINE: "device.offline"}
 TEXTS = {
     Presence.ONLINE: "{} is online.",
-    Presence.LATE: "{} is late: it has not called as it should.",
+    Presence.LATE: "{} is late: a call is overdue.",
     Presence.OFFLINE: "{} is offline.",
 }
+LINK_ENDED = "{} is late: its link ended, and it was not heard since."
 
 _NOTE = update(table).where(table.c.device_id == bindparam("device"))  # sets what it is given
 
@@ -82,7 +83,7 @@ def seen(  # noqa: PLR0913 - the facts of one call
     else:
         conn.execute(_NOTE, {"device": device_id, **values})
     if is_new:
-        _announce(conn, device_id, Presence.ONLINE, t_us=now_us, received_us=now_us)
+        _announce(conn, device_id, Presence.ONLINE, TEXTS[Presence.ONLINE], t_us=now_us, received_us=now_us)
 
 
 def birth(  # noqa: PLR0913 - the facts of one link
@@ -97,25 +98,23 @@ def birth(  # noqa: PLR0913 - the facts of one link
 
 
 def will(conn: Connection, device_id: str, *, connection: int, now_us: int) -> bool:
-    """Note a link that broke; tells whether it counted (a will of an older link does not)."""
+    """Note a link that ended; tells whether it counted (a will of an older link does not)."""
     facts = get(conn, device_id)
     if facts is None or facts.connection != connection or not facts.link_up:
         return False
-    values: dict[str, object] = {"link_up": False}
-    if judge(facts, now_us)[0] is Presence.ONLINE:
-        values |= {"state": Presence.LATE.value, "since_us": now_us}
-        _announce(conn, device_id, Presence.LATE, t_us=now_us, received_us=now_us)
-    conn.execute(update(table).where(table.c.device_id == device_id).values(**values))
+    conn.execute(_NOTE, {"device": device_id, "link_up": False, "link_ended_us": now_us})
     return True
 
 
 def due(conn: Connection, *, now_us: int, limit: int) -> list[str]:
     """Return devices that became late or offline and are not announced as such. Revoked ones are silent."""
     silent_us = now_us - table.c.last_seen_us
-    late = silent_us >= (LATE_PERIODS * table.c.next_s + LATE_GRACE_S) * US_PER_S
+    overdue = silent_us >= (LATE_PERIODS * table.c.next_s + LATE_GRACE_S) * US_PER_S
+    cut_off = table.c.link_ended_us.between(table.c.last_seen_us, now_us - LATE_GRACE_S * US_PER_S)
     offline = silent_us >= (OFFLINE_PERIODS * table.c.next_s + OFFLINE_GRACE_S) * US_PER_S
     changed = or_(
-        and_(table.c.state == Presence.ONLINE.value, late), and_(table.c.state == Presence.LATE.value, offline)
+        and_(table.c.state == Presence.ONLINE.value, or_(overdue, cut_off)),
+        and_(table.c.state == Presence.LATE.value, offline),
     )
     query = select(table.c.device_id).join(device, device.c.id == table.c.device_id)
     query = query.where(device.c.revoked_us.is_(None), changed).order_by(table.c.device_id).limit(limit)
@@ -127,11 +126,14 @@ def announce(conn: Connection, device_ids: Sequence[str], *, now_us: int) -> int
     mine = select(table).where(table.c.device_id.in_(device_ids)).order_by(table.c.device_id).with_for_update()
     announced = 0
     for row in conn.execute(mine).all():
-        state, since_us = judge(facts_of(row), now_us)
+        facts = facts_of(row)
+        state, since_us = judge(facts, now_us)
         if state.value != row.state:
             changed = update(table).where(table.c.device_id == row.device_id)
             conn.execute(changed.values(state=state.value, since_us=since_us))
-            _announce(conn, row.device_id, state, t_us=since_us, received_us=now_us)
+            is_cut_off = state is Presence.LATE and facts.link_ended_us == since_us - LATE_GRACE_S * US_PER_S
+            text = LINK_ENDED if is_cut_off else TEXTS[state]
+            _announce(conn, row.device_id, state, text, t_us=since_us, received_us=now_us)
             announced += 1
     return announced
 
@@ -146,10 +148,12 @@ def facts_of(row: Row[tuple[object, ...]]) -> Facts:
         since_us=row.since_us,
         connection=row.connection,
         boot_id=row.boot_id,
+        link_ended_us=row.link_ended_us,
     )
 
 
-def _announce(conn: Connection, device_id: str, state: Presence, *, t_us: int, received_us: int) -> None:
-    text = TEXTS[state].format(device_id)
-    about = (device_id, FLEET.id, FLEET.origin, text, device_id, {"since_us": t_us})
+def _announce(  # noqa: PLR0913 - the facts of one event
+    conn: Connection, device_id: str, state: Presence, text: str, *, t_us: int, received_us: int
+) -> None:
+    about = (device_id, FLEET.id, FLEET.origin, text.format(device_id), device_id, {"since_us": t_us})
     event.append(conn, Event(t_us, received_us, KINDS[state], "device", *about))

@@ -68,6 +68,7 @@ presence = Table(  # facts; online, late, offline and never are computed from th
     Column("next_s", Integer, nullable=False),  # when it was told to call next
     Column("connection", BigInteger, nullable=False, server_default="0"),  # number of its newest link
     Column("link_up", Boolean, nullable=False),
+    Column("link_ended_us", BigInteger),  # when the newest link that ended did so
     Column("boot_id", String(64), nullable=False, server_default=""),
     Column("health", Text),  # newest wire Health, JSON
     Column("state", String(16), nullable=False),  # as last announced in an event
@@ -86,6 +87,7 @@ claim = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
     Column("used_us", BigInteger),
+    Column("revoked_us", BigInteger),
     Column("key_hash", String(64)),  # SHA-256 of the public key that used it: a lost answer may be asked for again
 )
 
@@ -275,6 +277,7 @@ config = Table(  # documents as they were set; the id is the revision
     Column("toml", Text, nullable=False),
     Column("author", String(128), nullable=False),
     Column("created_us", BigInteger, nullable=False),
+    Column("unset_us", BigInteger),  # of a device: when it was told to follow its product again
     Index("ix_config_scope_target", "scope", "target", "id"),
 )
 

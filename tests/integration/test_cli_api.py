@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from batches import STEP_US, T0_US, segment, telemetry
 from click.testing import CliRunner, Result
-from desks import DEVICE, Desk, a_desk, announce
+from desks import ANA, DEVICE, Desk, a_desk, announce
 
 from fleet.cli import main
 from fleet.core.actor import Scope
+from fleet.store import claim
 
 pytest_plugins = ("databases",)
 
@@ -252,5 +253,23 @@ def test_the_tab_key_completes_device_ids(told: Callable[..., None]):
             done = await run(given="", **words)
 
             assert done.stdout.splitlines() == [f"plain,{DEVICE}", f"plain,{OTHER}"]
+
+    told(story)
+
+
+def test_a_claim_and_a_devices_own_config_are_taken_back(told: Callable[..., None]):
+    async def story(desk: Desk, run: Run) -> None:
+        facts = {"device_id": "pump-1", "serial": "", "site": "", "expires_s": 3600, "now_us": T0_US, "by": ANA}
+        await desk.fleet.db.write(lambda conn: claim.create(conn, "pump", **facts))  # type: ignore[arg-type] # by name
+        (listed,) = shown(await run("claim", "list", "--json"))
+        await desk.admin.post("/configs", json={"device": DEVICE, "toml": ""})
+
+        unset = await run("config", "unset", "--device", DEVICE)
+        revoked = await run("claim", "revoke", str(listed["id"]))
+        again = await run("claim", "list", "--device", "pump-1")
+
+        assert "which has no config: it goes on with what it runs" in unset.stdout
+        assert "pump-1 cannot enrol with it" in revoked.stdout
+        assert "revoked" in again.stdout
 
     told(story)

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 from batches import T0_US, events, segment, telemetry
 from batches import event as row
-from desks import DEVICE, MIN_US, S_US, Desk, a_desk, announce
+from desks import ANA, DEVICE, MIN_US, S_US, Desk, a_desk, announce
 from httpx import AsyncClient
 
 from agent.wire.codec import config_hash
 from agent.wire.messages import AlarmState, ConfigOutcome, Reported
-from fleet.store import reported
+from fleet.store import claim, reported
 
 pytest_plugins = ("databases",)
 
@@ -453,5 +453,55 @@ def test_health_needs_no_token_and_claims_go_to_their_issuer(sqlite_url: str) ->
             assert (await desk.read.get("/openapi.json", headers=nobody)).json()["openapi"] == "3.1.0"
             made = await desk.admin.post("/claims", json={"product": "freezer", "serial": None, "expires_s": 60})
             assert (made.status_code, made.json()["claim"]) == (201, "fl1/user:admin-1")
+
+    asyncio.run(run())
+
+
+def test_a_device_follows_its_product_again_once_its_own_config_is_unset(database_url: str) -> None:
+    async def run() -> None:
+        async with a_desk(database_url) as desk:
+            own = (await desk.admin.post("/configs", json={"device": DEVICE, "toml": "# own"})).json()["revision"]
+            path = f"/devices/{DEVICE}/config"
+            assert (await desk.technician.delete(path)).status_code == 403
+            assert (await desk.admin.delete("/devices/nobody/config")).status_code == 404
+
+            alone = (await desk.admin.delete(path)).json()
+            assert (alone["desired"], alone["state"]) == (0, "unset")
+            again = (await desk.admin.post("/configs", json={"device": DEVICE, "toml": "# own"})).json()
+            assert (again["revision"] > own, again["unset"]) == (True, None)
+            product = (await desk.admin.post("/configs", json={"product": "freezer", "toml": ""})).json()["revision"]
+            assert (await desk.read.get(path)).json()["desired"] == again["revision"]
+            for _ in range(2):
+                assert (await desk.admin.delete(path)).json()["desired"] == product
+            listed = (await desk.read.get(f"/configs?device={DEVICE}")).json()["items"]
+            assert [one["unset_us"] is None for one in listed] == [False, False]
+            told = [one.text for one in await desk.fleet.events("config.unset")]
+            assert told == [
+                f"Config {own}, {DEVICE}'s own, was unset; its product has none: it keeps what it runs.",
+                f"Config {again['revision']}, {DEVICE}'s own, was unset; it follows its product's config {product}.",
+            ]
+
+    asyncio.run(run())
+
+
+def test_claims_are_listed_without_their_secrets_and_revoked_by_an_admin(database_url: str) -> None:
+    async def run() -> None:
+        async with a_desk(database_url) as desk:
+            facts = {"device_id": "pump-1", "serial": "P-1", "site": "", "expires_s": 3600}
+            now_us = desk.fleet.clock()
+            _, made = await desk.fleet.db.write(
+                lambda conn: claim.create(conn, "pump", **facts, now_us=now_us, by=ANA)  # type: ignore[arg-type] # by name
+            )
+            (item,) = (await desk.read.get("/claims?state=open&device=pump-1")).json()["items"]
+            assert (item["id"], item["state"], item["serial"]) == (made.id, "open", "P-1")
+            prepared = (await desk.read.get("/devices/pump-1")).json()
+            assert (prepared["presence"], prepared["enrolled"], prepared["created_us"]) == ("never", None, now_us)
+
+            path = f"/claims/{made.id}/revoke"
+            assert (await desk.technician.post(path)).status_code == 403
+            assert (await desk.admin.post("/claims/999/revoke")).status_code == 404
+            assert (await desk.admin.post(path)).json()["state"] == "revoked"
+            assert (await desk.read.get("/claims?state=open")).json()["items"] == []
+            assert (await desk.read.get("/devices/pump-1")).status_code == 404
 
     asyncio.run(run())

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Connection
 
 from fleet.core.actor import FLEET
-from fleet.errors import Invalid
-from fleet.store import certificate, claim, device
+from fleet.errors import Invalid, NotFound
+from fleet.store import certificate, claim, config, device, event
 from fleet.store.certificate import Certificate, CertificateRevoked, CertificateUnknown
-from fleet.store.claim import AGAIN_US, ClaimExpired, ClaimUnknown, ClaimUsed, DeviceExists
+from fleet.store.claim import AGAIN_US, ClaimExpired, ClaimRevoked, ClaimUnknown, ClaimUsed, DeviceExists, State
+from fleet.store.config import Target
 from fleet.store.database import Database
 
 pytest_plugins = ("databases",)
@@ -105,6 +106,113 @@ def test_a_certificate_is_good_until_it_or_its_device_is_revoked(database_url: s
                 certificate.check(conn, mark * 64)
         with pytest.raises(CertificateUnknown):
             certificate.check(conn, "c" * 64)
+
+    _in(database_url, work)
+
+
+def test_a_claimed_device_is_known_and_can_be_given_a_config_before_it_enrols(database_url: str):
+    def work(conn: Connection) -> None:
+        secret, made = _make(conn, serial="S-1", site="Hall 4")
+        (prepared,) = device.page(conn, q="S-1")
+        own, _ = config.set_document(conn, Target.DEVICE, made.device_id, "", now_us=NOW_US, by=FLEET)
+
+        assert (prepared.id, prepared.enrolled_us) == (made.device_id, None)
+        _enrol(conn, secret, "a", NOW_US + S)
+        assert device.get(conn, made.device_id).enrolled_us == NOW_US + S
+        assert config.desired_revision(conn, made.device_id) == own.revision
+
+    _in(database_url, work)
+
+
+def test_the_newest_claim_says_what_a_device_is_until_it_is_in(database_url: str):
+    def work(conn: Connection) -> None:
+        _make(conn, device_id="f-1", serial="S-1")
+        secret, _ = _make(conn, "pump", device_id="f-1", serial="S-2")
+
+        prepared = device.get(conn, "f-1")
+        assert (prepared.product_id, prepared.serial) == ("pump", "S-2")
+        _enrol(conn, secret, "a")
+        device.revoke(conn, "f-1", "", now_us=NOW_US, by=FLEET)
+        _make(conn, device_id="f-1", serial="S-3")
+        assert device.get(conn, "f-1").serial == "S-2"
+
+    _in(database_url, work)
+
+
+def test_a_revoked_claim_lets_nobody_in_and_takes_a_device_that_was_only_prepared_with_it(database_url: str):
+    def work(conn: Connection) -> None:
+        secret, first = _make(conn, device_id="f-1")
+        _, second = _make(conn, device_id="f-1")
+        config.set_document(conn, Target.DEVICE, "f-1", "", now_us=NOW_US, by=FLEET)
+
+        done = claim.revoke(conn, first.id, now_us=NOW_US, by=FLEET)
+        assert done.state(NOW_US) is State.REVOKED
+        assert claim.revoke(conn, first.id, now_us=NOW_US + S, by=FLEET) == done
+        with pytest.raises(ClaimRevoked):
+            claim.use(conn, secret, key_hash="a", now_us=NOW_US)
+        assert device.get(conn, "f-1").id == "f-1"
+        claim.revoke(conn, second.id, now_us=NOW_US, by=FLEET)
+        with pytest.raises(NotFound):
+            device.get(conn, "f-1")
+        told = event.page(conn, device_id="f-1")[::-1]
+        assert [one.kind for one in told][3:] == ["claim.revoked", "claim.revoked", "config.unset"]
+        _make(conn, device_id="f-1")
+        assert config.desired_revision(conn, "f-1") == 0
+
+    _in(database_url, work)
+
+
+def test_a_used_claim_cannot_be_revoked_and_its_device_stays(database_url: str):
+    def work(conn: Connection) -> None:
+        secret, made = _make(conn)
+        _enrol(conn, secret, "a")
+
+        with pytest.raises(ClaimUsed, match="used already"):
+            claim.revoke(conn, made.id, now_us=NOW_US, by=FLEET)
+        with pytest.raises(NotFound):
+            claim.revoke(conn, made.id + 1, now_us=NOW_US, by=FLEET)
+        assert device.get(conn, made.device_id).enrolled_us == NOW_US
+
+    _in(database_url, work)
+
+
+def test_who_revokes_a_device_revokes_its_open_claims(database_url: str):
+    def work(conn: Connection) -> None:
+        secret, _ = _make(conn, device_id="f-1")
+        before, _ = _make(conn, device_id="f-1")
+        prepared, _ = _make(conn, device_id="f-2")
+        _enrol(conn, secret, "a")
+        device.revoke(conn, "f-1", "", now_us=NOW_US, by=FLEET)
+        device.revoke(conn, "f-2", "", now_us=NOW_US, by=FLEET)
+
+        for shown in (before, prepared):
+            with pytest.raises(ClaimRevoked):
+                claim.use(conn, shown, key_hash="z", now_us=NOW_US)
+        anew, _ = _make(conn, device_id="f-2")
+        assert _enrol(conn, anew, "b") == "f-2"
+
+    _in(database_url, work)
+
+
+def test_claims_are_listed_by_what_they_are_good_for(database_url: str):
+    def work(conn: Connection) -> None:
+        _, still_open = _make(conn, expires_s=7200)
+        secret, used = _make(conn, expires_s=7200)
+        _, expired = _make(conn)
+        _, revoked = _make(conn)
+        _enrol(conn, secret, "a")
+        claim.revoke(conn, revoked.id, now_us=NOW_US, by=FLEET)
+        later_us = NOW_US + 3600 * S
+
+        listed = {state: [one.id for one in claim.page(conn, state=state, now_us=later_us)] for state in State}
+        assert listed == {
+            State.OPEN: [still_open.id],
+            State.USED: [used.id],
+            State.EXPIRED: [expired.id],
+            State.REVOKED: [revoked.id],
+        }
+        everything = claim.page(conn, now_us=later_us, before=revoked.id, limit=2)
+        assert [one.state(later_us) for one in everything] == [State.EXPIRED, State.USED]
 
     _in(database_url, work)
 

@@ -79,6 +79,24 @@ def test_a_products_config_goes_to_its_devices_but_those_with_their_own(sqlite_u
     asyncio.run(story())
 
 
+def test_a_device_that_lost_its_own_config_is_told_its_products_at_once(sqlite_url: str):
+    async def story() -> None:
+        async with telling(sqlite_url) as (db, heard):
+            for target, name in ((Target.PRODUCT, "freezer"), (Target.DEVICE, "own-1")):
+                await db.write(
+                    lambda conn, target=target, name=name: config.set_document(
+                        conn, target, name, f"# {target}\n", now_us=NOW_US, by=FLEET
+                    )
+                )
+            await until(_has(heard, 8), "both are told")
+            assert await db.write(lambda conn: config.unset(conn, "own-1", now_us=NOW_US, by=FLEET))
+            await until(_has(heard, 10), "the device is told")
+
+            assert heard.said[8:] == [("# product\n", "own-1"), ("wake", "own-1")]
+
+    asyncio.run(story())
+
+
 def test_a_revocation_is_cut_even_if_its_event_was_missed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(database, "SUBSCRIPTION_EVENTS", 2)
 

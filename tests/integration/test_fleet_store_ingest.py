@@ -28,7 +28,7 @@ from agent.wire.messages import (
     Will,
 )
 from fleet.core.actor import FLEET
-from fleet.core.presence import Presence
+from fleet.core.presence import LATE_GRACE_S, Presence
 from fleet.errors import Busy, NotFound, Refused
 from fleet.gateway import ingest
 from fleet.jobs.presence import announce
@@ -387,7 +387,7 @@ def test_presence_follows_calls_and_silence_and_is_told_once_each(database_url: 
     assert told == ["device.online", "device.late", "device.offline", "device.online"]
 
 
-def test_a_will_of_an_older_link_is_ignored_and_that_of_the_newest_makes_the_device_late(database_url: str):
+def test_a_will_of_an_older_link_is_ignored_and_that_of_the_newest_is_told_after_a_grace(database_url: str):
     async def story() -> list[Any]:
         async with a_fleet(database_url) as fleet:
             await fleet.ingest.birth(DEVICE, Birth(1, 7, T0_US, "boot-1", "0.1.0"))
@@ -396,13 +396,34 @@ def test_a_will_of_an_older_link_is_ignored_and_that_of_the_newest_makes_the_dev
             before = await fleet.db.read(lambda conn: presence.get(conn, DEVICE))
             await fleet.ingest.will(DEVICE, Will(8))
             after = await fleet.db.read(lambda conn: presence.get(conn, DEVICE))
-            return [before, after, [one.kind for one in await fleet.events("device.")]]
+            for _ in range(2):
+                await announce(fleet.db, fleet.clock())
+                fleet.clock.forward(LATE_GRACE_S)
+            await announce(fleet.db, fleet.clock())
+            return [before, after, [one.text for one in await fleet.events("device.")]]
 
     before, after, told = run(story())
 
-    assert (before.link_up, before.announced) == (True, Presence.ONLINE)
-    assert (after.link_up, after.announced) == (False, Presence.LATE)
-    assert told == ["device.online", "device.late"]
+    assert (before.link_up, after.link_up) == (True, False)
+    assert told == [
+        f"{DEVICE} is online.",
+        f"{DEVICE} is late: its link ended, and it was not heard since.",
+    ]
+
+
+def test_an_agent_that_is_back_within_the_grace_was_never_late(database_url: str):
+    async def story() -> list[Any]:
+        async with a_fleet(database_url) as fleet:
+            await fleet.ingest.birth(DEVICE, Birth(1, 7, T0_US, "boot-1", "0.1.0"))
+            await fleet.ingest.will(DEVICE, Will(7))
+            fleet.clock.forward(LATE_GRACE_S - 1)
+            await announce(fleet.db, fleet.clock())
+            await fleet.ingest.birth(DEVICE, Birth(1, 8, T0_US, "boot-1", "0.1.0"))
+            fleet.clock.forward(LATE_GRACE_S)
+            await announce(fleet.db, fleet.clock())
+            return [one.kind for one in await fleet.events("device.")]
+
+    assert run(story()) == ["device.online"]
 
 
 def test_a_revoked_device_is_refused_and_its_silence_is_not_told(database_url: str):

@@ -36,12 +36,27 @@ def test_a_device_that_was_never_heard_is_never():
     assert judge(None, SEEN_US) == (Presence.NEVER, 0)
 
 
-def test_a_device_whose_link_broke_is_late_until_it_is_heard_again():
-    broke_us = SEEN_US + 2 * US_PER_S
-    broken = facts(announced=Presence.LATE, since_us=broke_us)
+@pytest.mark.parametrize(("after_s", "presence"), [(0, "online"), (4, "online"), (5, "late"), (57, "late")])
+def test_a_device_whose_link_ended_is_late_if_nothing_is_heard_within_the_grace(after_s: int, presence: str):
+    ended_us = SEEN_US + 2 * US_PER_S
+    late_us = ended_us + 5 * US_PER_S
 
-    assert judge(broken, SEEN_US + 3 * US_PER_S) == (Presence.LATE, broke_us)
-    assert judge(facts(last_seen_us=broke_us + 1, announced=Presence.ONLINE), broke_us + 2)[0] is Presence.ONLINE
+    judged, since_us = judge(facts(link_ended_us=ended_us), ended_us + after_s * US_PER_S)
+
+    assert judged == presence
+    assert since_us == (late_us if presence == "late" else facts().since_us)
+
+
+def test_a_link_that_ended_is_forgotten_once_the_device_is_heard_over_whichever_road():
+    heard = facts(link_ended_us=SEEN_US - 1)
+
+    assert judge(heard, SEEN_US + 14 * US_PER_S)[0] is Presence.ONLINE
+
+
+def test_a_link_that_ended_long_after_the_last_call_makes_nothing_later():
+    silent = facts(link_ended_us=SEEN_US + 14 * US_PER_S)
+
+    assert judge(silent, SEEN_US + 15 * US_PER_S) == (Presence.LATE, SEEN_US + 15 * US_PER_S)
 
 
 def test_since_when_it_is_offline_does_not_move_once_it_was_told():
