@@ -86,10 +86,14 @@ class Stage:
         """Return the process id of a child."""
         return self._children[name].pid
 
+    def family(self, name: str) -> Sequence[int]:
+        """Return the process ids of a child and of all that it started."""
+        return (self.pid(name), *_descendants(self.pid(name)))
+
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a child and to all that it started."""
         child = self._children[name]
-        for pid in (child.pid, *_descendants(child.pid)):
+        for pid in self.family(name):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         if number is signal.SIGKILL:

@@ -129,11 +129,15 @@ class World:
 
     def settled(self, device: str, *, excused_s: float, most_s: float) -> Count:
         """Compare a device's ledger with what the fleet has, until nothing is missing or the time is over."""
-        emitted = self.emitted(device)
-        series = sorted({name for frame in emitted for name, _ in frame.values})
         until = time.monotonic() + most_s
         while True:
-            count = compare(emitted, self.stored(device, series), self.kills_us.get(device, ()), excused_s)
+            count = self.compared(device, device=device, source="board", excused_s=excused_s)
             if not count.lost or time.monotonic() > until:
                 return count
             time.sleep(0.2)
+
+    def compared(self, board: str, *, device: str, source: str, excused_s: float) -> Count:
+        """Compare the ledger of `board` with what the fleet has of the device's source that listens to it."""
+        emitted = self.emitted(board, source)
+        series = sorted({name for frame in emitted for name, _ in frame.values})
+        return compare(emitted, self.stored(device, series), self.kills_us.get(device, ()), excused_s)
