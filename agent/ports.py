@@ -51,7 +51,15 @@ class Fault:
     problem: str
 
 
-Action = Write | Reopen | Emit | Fault
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of an order to write to a device, by the caller's number; `problem` is "" if it was done."""
+
+    number: int
+    problem: str
+
+
+Action = Write | Reopen | Emit | Fault | Written
 
 
 class Dialogue(Protocol):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any, cast
 
-from agent.ports import Action, Dialogue, Emit, Fault, PortSettings, ProtocolKind, Reopen, Turned, Write
+from agent.ports import Action, Dialogue, Emit, Fault, PortSettings, ProtocolKind, Reopen, Turned, Write, Written
 from agent.wire.codec import NAME
 from agent.wire.document import DocumentError, Table
 from agent.wire.limits import MAX_INTEGER, MAX_SERIES, MAX_UNIT_CHARS, MAX_VALUE_CHARS
@@ -72,6 +72,7 @@ class Contained:
         self._is_waiting = False
         self._failures = 0
         self._failed_s = float("-inf")
+        self._called_s = 0.0
         self._run(self._make, 0.0)
         self.asks = hasattr(self._inner, "waiting")
 
@@ -95,6 +96,27 @@ class Contained:
         """Return when the next tick is wanted, monotonic seconds."""
         return self._due_s
 
+    def summary(self) -> str:
+        """Return what the dialogue tells of itself beside its faults, "" if nothing."""
+        found: list[str] = []
+
+        def ask(inner: Dialogue) -> Sequence[Action]:
+            if hasattr(inner, "summary"):
+                found.append(str(inner.summary()))
+            return ()
+
+        if self._inner is not None:
+            self._run(ask, self._called_s)
+        return found[0] if found else ""
+
+    def write(self, order: Any) -> bool:  # noqa: ANN401 - the protocol's own
+        """Hand an order to write to the dialogue; False if it takes none, or none now. Raises ValueError as it does."""
+        taken = getattr(self._inner, "write", None)
+        if taken is None or not taken(order):
+            return False
+        self._due_s = cast("Dialogue", self._inner).due()
+        return True
+
     def is_waiting(self) -> bool:
         """Tell whether it holds the bus."""
         return self._is_waiting
@@ -109,6 +131,7 @@ class Contained:
 
     def _run(self, call: Callable[[Dialogue], Sequence[Action]], now_s: float) -> Sequence[Action]:
         """Call into the protocol; this is the one place where what it raises ends."""
+        self._called_s = now_s
         try:
             actions = call(cast("Dialogue", self._inner))
             inner = cast("Dialogue", self._inner)
@@ -147,6 +170,8 @@ class ContainedTurned:
         self.tick = contained.tick
         self.due = contained.due
         self.waiting = contained.is_waiting
+        self.summary = contained.summary
+        self.write = contained.write
 
 
 def told(error: Exception) -> str:
@@ -183,7 +208,7 @@ def _check(action: object) -> None:
     elif isinstance(action, Reopen):
         if action.baudrate not in BAUDRATES:
             raise Nonsense(f"a speed of {action.baudrate!r}")
-    elif not isinstance(action, Fault) or not isinstance(action.problem, str):
+    elif not isinstance(action, Fault | Written) or not isinstance(action.problem, str):
         raise Nonsense(f"{action!r:.60} instead of an action")
 
 

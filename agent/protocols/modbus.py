@@ -6,9 +6,10 @@ within `max_gap` registers share a request. Each block's values are one Emit, da
     idle ── a slave is due ──▶ asked ── answer ──────▶ quiet (3.5 characters) ──▶ next block, or idle
                                  └───── timeout ─────▶ asked again, `retries` times; then the slave backs off
 
-A slave that does not answer is asked after `every_s`, twice that, four times … up to `MAX_BACKOFF_S`, so that a dead
-one does not slow the living; one that answers with an exception is alive. Bytes that are no answer to what was asked
-(noise, an adapter's echo, a late answer of another slave) are searched for the answer until the time is over.
+A slave that does not answer is asked ever more rarely (`agent.core.turn`), so that a dead one does not slow the living;
+one that answers with an exception is alive. Orders to write (`write`) go before the next turn. Bytes that are no answer
+to what was asked (noise, an adapter's echo, a late answer of another slave) are searched for the answer until the time
+is over.
 
 pymodbus encodes the requests, checks the CRC and decodes the answers; it is imported with this module alone, when a
 config asks for it (1.8 MB in all).
@@ -27,7 +28,10 @@ from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
 from agent.core.quantity import MAX_QUANTITY_CHARS, Quantity, check_names, read_scale, read_unit
-from agent.ports import Action, Emit, Fault, PortSettings, Write
+from agent.core.turn import Turn
+from agent.ports import Action, Emit, Fault, PortSettings, Write, Written
+from agent.protocols.modbus_write import ANSWER_BYTES as WRITE_ANSWER_BYTES
+from agent.protocols.modbus_write import ECHOED_BYTES, MAX_ORDERS, Order
 from agent.wire.document import Table
 from agent.wire.messages import Value
 
@@ -37,7 +41,6 @@ MAX_ADDRESS = 0xFFFF
 MAX_SLAVE = 247
 MAX_SLAVES = 64  # of one source
 MAX_ANSWER_BYTES = 256
-MAX_BACKOFF_S = 60.0
 QUIET_CHARS = 3.5  # between frames (Serial Line V1.02, 2.5.1.1)
 LEAST_QUIET_S = 0.00175
 EXCEPTION_BYTES = 5  # slave, function, code, CRC
@@ -78,7 +81,7 @@ class Kind(StrEnum):
     F64 = "f64"
 
 
-class Order(StrEnum):
+class End(StrEnum):
     """Which end comes first."""
 
     BIG = "big"
@@ -106,8 +109,8 @@ class Register:
     address: int
     kind: Kind
     function: int
-    byte_order: Order
-    word_order: Order
+    byte_order: End
+    word_order: End
     bit: int  # of a bool in a register: 0 is the lowest
 
     @property
@@ -124,8 +127,8 @@ class Register:
         """Return the value of its registers, or of its bit; None where it is no number."""
         if self.function in BIT_FUNCTIONS:
             return int(items[0])
-        words = [struct.pack(">H" if self.byte_order is Order.BIG else "<H", item) for item in items]
-        if self.word_order is Order.LITTLE:
+        words = [struct.pack(">H" if self.byte_order is End.BIG else "<H", item) for item in items]
+        if self.word_order is End.LITTLE:
             words.reverse()
         (raw,) = struct.unpack(_LAYOUT[self.kind], b"".join(words))
         return (raw >> self.bit) & 1 if self.kind is Kind.BOOL else self.quantity.scaled(raw)
@@ -194,7 +197,7 @@ def _read_slave(table: Table, every_s: float, max_gap: int, names: list[str]) ->
     address = table.integer("id", least=1, most=MAX_SLAVE)
     prefix = table.name("name") + "." if "name" in table else ""
     every_s = _read_every(table, every_s)
-    orders = table.choice("byte_order", Order, Order.BIG), table.choice("word_order", Order, Order.BIG)
+    orders = table.choice("byte_order", End, End.BIG), table.choice("word_order", End, End.BIG)
     registers = [_read_register(item, prefix, orders) for item in table.tables("registers")]
     check_names(table, "registers", (register.quantity.name for register in registers))
     names += [register.quantity.name for register in registers]
@@ -202,7 +205,7 @@ def _read_slave(table: Table, every_s: float, max_gap: int, names: list[str]) ->
     return Slave(address, every_s, group(registers, max_gap))
 
 
-def _read_register(table: Table, prefix: str, orders: tuple[Order, Order]) -> Register:
+def _read_register(table: Table, prefix: str, orders: tuple[End, End]) -> Register:
     name = prefix + table.name("name")
     if len(name) > MAX_QUANTITY_CHARS:
         raise table.error("name", f"{name!r} has {len(name)} characters, more than {MAX_QUANTITY_CHARS}")
@@ -221,8 +224,8 @@ def _read_register(table: Table, prefix: str, orders: tuple[Order, Order]) -> Re
         table.integer("address", most=MAX_ADDRESS),
         kind,
         function,
-        table.choice("byte_order", Order, orders[0]),
-        table.choice("word_order", Order, orders[1]),
+        table.choice("byte_order", End, orders[0]),
+        table.choice("word_order", End, orders[1]),
         table.integer("bit", 0, most=15) if kind is Kind.BOOL else 0,
     )
     if register.end > MAX_ADDRESS + 1:
@@ -257,22 +260,35 @@ def open(options: ModbusOptions, settings: PortSettings) -> "Modbus":  # noqa: A
     return Modbus(options, settings.byte_s())
 
 
-@dataclass(slots=True)
-class _Turn:
+@dataclass(slots=True, kw_only=True)
+class _Turn(Turn):
     """When a slave is asked next, and how it did."""
 
     slave: Slave
-    due_s: float = 0.0
-    failures: int = 0
+    requests: int = 0
+    unanswered: int = 0
+    garbled: int = 0  # of those: bytes came, but no frame with a right CRC
+    exceptions: int = 0
 
-    def schedule(self, now_s: float, *, answered: bool) -> None:
-        """Set the next turn on the slave's grid; later each time that it does not answer."""
-        every_s = self.slave.every_s
-        self.failures = 0 if answered else self.failures + 1
-        wait_s = every_s if answered else min(every_s * 2.0 ** min(self.failures - 1, 32), max(every_s, MAX_BACKOFF_S))
-        self.due_s += wait_s
-        if self.due_s <= now_s:  # turns that were missed are not made up for
-            self.due_s += every_s * ((now_s - self.due_s) // every_s + 1)
+    def told(self) -> str:
+        """Return its statistics in words, "" if nothing went wrong."""
+        parts = [f"{self.unanswered} of {self.requests} unanswered"] if self.unanswered else []
+        parts += [f"{self.garbled} garbled"] if self.garbled else []
+        parts += [f"{self.exceptions} exceptions"] if self.exceptions else []
+        return f"slave {self.slave.address}: {', '.join(parts)}" if parts else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One request: its frame, and how the answer to it begins and ends."""
+
+    frame: bytes
+    slave: int
+    function: int
+    head: bytes  # of the answer
+    answer_bytes: int  # of the whole answer
+    place: str
+    block: Block | None = None  # None: a write
 
 
 class Modbus:
@@ -285,127 +301,187 @@ class Modbus:
         self._quiet_s = max(QUIET_CHARS * byte_s, LEAST_QUIET_S)
         self._decoder = DecodePDU(is_server=False)
         self._framer = FramerRTU(self._decoder)
-        self._turns = [_Turn(slave) for slave in options.slaves]
+        self._turns = [_Turn(slave.every_s, slave=slave) for slave in options.slaves]
+        self._orders: deque[Order] = deque()
         self._forget()
 
     def _forget(self) -> None:
         self._turn: _Turn | None = None  # whose turn it is
-        self._blocks: deque[Block] = deque()  # what is still to be asked in this turn; the first is being asked
+        self._order: Order | None = None  # what is being written; no slave has its turn then
+        self._asks: deque[_Ask] = deque()  # what is still to be asked in this turn; the first is being asked
         self._tries = 0
         self._asked = False
         self._until_s = 0.0  # asked: when the wait is over; else: when the bus is quiet
         self._heard = bytearray()
         self._heard_s = 0.0
 
+    def write(self, order: Order) -> bool:
+        """Write as soon as the bus is free; the outcome comes as `Written`. False if too many wait already.
+
+        Raises ValueError where the order cannot be followed. An order that waits when the port is lost is done after.
+        """
+        if order.problem():
+            raise ValueError(order.problem())
+        if len(self._orders) >= MAX_ORDERS:
+            return False
+        self._orders.append(order)
+        return True
+
+    def summary(self) -> str:
+        """Return what went wrong on the bus since the start, by slave; "" if nothing."""
+        return "; ".join(filter(None, (turn.told() for turn in self._turns)))
+
     def opened(self, now_s: float) -> Sequence[Action]:
         """Start anew; asks at the next tick."""
+        if self._order is not None and self._asks:
+            self._orders.appendleft(self._order)
         self._forget()
         for turn in self._turns:
-            turn.due_s, turn.failures = now_s, 0
+            turn.start(now_s)
         return ()
 
     def waiting(self) -> bool:
         """Tell whether the bus is held."""
-        return self._turn is not None
+        return self._turn is not None or self._order is not None
 
     def due(self) -> float | None:
         """Return when something is to be done, monotonic seconds."""
-        if self._turn is not None:
+        if self.waiting():
             return self._until_s
-        return min(turn.due_s for turn in self._turns)
+        return min(0.0 if self._orders else turn.due_s for turn in self._turns)
 
     def tick(self, now_s: float) -> Sequence[Action]:
         """Ask, ask again, or give up waiting."""
-        turn = self._turn
-        if turn is not None:
+        if self.waiting():
             if now_s < self._until_s:
                 return ()
-            return self._give_up(turn, now_s) if self._asked else self._proceed(turn, now_s)
+            return self._give_up(now_s) if self._asked else self._proceed(now_s)
+        if self._orders:
+            self._order = order = self._orders.popleft()
+            self._asks.extend(self._steps(order))
+            return self._ask(now_s)
         turn = min(self._turns, key=lambda item: item.due_s)
         if turn.due_s > now_s:
             return ()
         self._turn = turn
-        self._blocks.extend(turn.slave.blocks)
-        return self._ask(turn, now_s)
+        self._asks.extend(self._read(turn.slave.address, block) for block in turn.slave.blocks)
+        return self._ask(now_s)
 
     def feed(self, data: bytes, now_s: float) -> Sequence[Action]:
         """Take bytes; what comes unasked is dropped."""
-        if not self._asked or self._turn is None:
+        if not self._asked:
             return ()
         if not self._heard:
             self._heard_s = now_s
         self._heard += data
-        block = self._blocks[0]
-        frame = self._find_answer(self._turn.slave, block)
+        frame = _find_answer(bytes(self._heard), self._asks[0])
         if frame is None:
             del self._heard[: -MAX_ANSWER_BYTES - len(data)]
             return ()
-        return self._answered(self._turn, block, frame, now_s)
+        return self._answered(self._asks.popleft(), frame, now_s)
 
-    def _ask(self, turn: _Turn, now_s: float) -> Sequence[Action]:
-        block = self._blocks[0]
-        request = _REQUESTS[block.function](address=block.address, count=block.count, dev_id=turn.slave.address)
+    def _read(self, slave: int, block: Block) -> _Ask:
+        request = _REQUESTS[block.function](address=block.address, count=block.count, dev_id=slave)
+        head = bytes([slave, block.function, block.answer_bytes])
+        size = block.answer_bytes + FRAME_BYTES
+        return _Ask(self._framer.buildFrame(request), slave, block.function, head, size, _span(block), block)
+
+    def _steps(self, order: Order) -> list[_Ask]:
+        """Return the requests that write and read back."""
+        request = order.request()
         frame = self._framer.buildFrame(request)
-        on_the_line_s = (len(frame) + block.answer_bytes + FRAME_BYTES) * self._byte_s
+        place = _span(Block(1 if order.coils else 3, order.address, len(order.values), ()))
+        head = frame[:ECHOED_BYTES]
+        steps = [_Ask(frame, order.slave, request.function_code, head, WRITE_ANSWER_BYTES, f"write of {place}")]
+        if order.verify:
+            block = Block(1 if order.coils else 3, order.address, len(order.values), ())
+            steps.append(self._read(order.slave, block))
+        return steps
+
+    def _ask(self, now_s: float) -> Sequence[Action]:
+        ask = self._asks[0]
+        if self._turn is not None:
+            self._turn.requests += 1
+        on_the_line_s = (len(ask.frame) + ask.answer_bytes) * self._byte_s
         self._asked, self._until_s = True, now_s + on_the_line_s + self._timeout_s
         self._heard.clear()
-        return (Write(frame),)
+        return (Write(ask.frame),)
 
-    def _find_answer(self, slave: Slave, block: Block) -> bytes | None:
-        """Return the frame that answers the block, wherever it begins in what was heard."""
-        heard = bytes(self._heard)
-        for at in range(len(heard) - EXCEPTION_BYTES + 1):
-            if heard[at] != slave.address:
-                continue
-            if heard[at + 1] == block.function and heard[at + 2] == block.answer_bytes:
-                frame = heard[at : at + block.answer_bytes + FRAME_BYTES]
-                if len(frame) < block.answer_bytes + FRAME_BYTES:
-                    continue
-            elif heard[at + 1] == block.function | 0x80:
-                frame = heard[at : at + EXCEPTION_BYTES]
-            else:
-                continue
-            if FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big")):
-                return frame
-        return None
-
-    def _answered(self, turn: _Turn, block: Block, frame: bytes, now_s: float) -> Sequence[Action]:
+    def _answered(self, ask: _Ask, frame: bytes, now_s: float) -> Sequence[Action]:
         self._asked, self._tries = False, 0
         self._until_s = now_s + self._quiet_s
-        self._blocks.popleft()
-        turn.failures = 0
+        turn = self._turn
+        if turn is not None:
+            turn.failures = 0
         try:
             answer = self._decoder.decode(frame[1:-2])
         except ModbusException as error:
-            return (Fault(f"slave {turn.slave.address}: {error}"),)
+            return self._refused(ask, str(error))
         if answer is None or answer.isError():
             code = answer.exception_code if answer else 0
-            told = f"{EXCEPTIONS.get(code, 'an unknown exception')} ({code})"
-            return (Fault(f"slave {turn.slave.address}, {_span(block)}: {told}"),)
-        items = answer.bits if block.function in BIT_FUNCTIONS else answer.registers
-        return (Emit(tuple(_values(block, items)), self._heard_s),)
+            if turn is not None:
+                turn.exceptions += 1
+            return self._refused(ask, f"{EXCEPTIONS.get(code, 'an unknown exception')} ({code})")
+        items = answer.bits if ask.function in BIT_FUNCTIONS else answer.registers
+        if self._order is not None:
+            differs = self._order.differs(items) if ask.block is not None else ""
+            return self._done(differs) if differs or not self._asks else ()
+        return (Emit(tuple(_values(ask.block, items)), self._heard_s),) if ask.block is not None else ()
 
-    def _give_up(self, turn: _Turn, now_s: float) -> Sequence[Action]:
+    def _refused(self, ask: _Ask, told: str) -> Sequence[Action]:
+        """Take no for an answer: the rest of a turn goes on, an order is over."""
+        problem = f"slave {ask.slave}, {ask.place}: {told}"
+        return (Fault(problem), *self._done(problem)) if self._order is not None else (Fault(problem),)
+
+    def _done(self, problem: str) -> Sequence[Action]:
+        """End an order; the bus is held until it is quiet."""
+        self._asks.clear()
+        self._asked = False
+        return (Written(self._order.number, problem),) if self._order is not None else ()
+
+    def _give_up(self, now_s: float) -> Sequence[Action]:
         """Take a wait as over: ask again, or leave the slave for later."""
-        block = self._blocks[0]
+        ask, turn = self._asks[0], self._turn
         heard = len(self._heard)
-        problem = f"no answer, but {heard} bytes that are none" if heard else "no answer"
-        fault = Fault(f"slave {turn.slave.address}, {_span(block)}: {problem} within {self._timeout_s:g} s")
+        told = f"no answer, but {heard} bytes that are none" if heard else "no answer"
+        problem = f"slave {ask.slave}, {ask.place}: {told} within {self._timeout_s:g} s"
+        if turn is not None:
+            turn.unanswered += 1
+            turn.garbled += bool(heard)
         self._tries += 1
         # A slave that did not answer last time either is asked but once: it is probably not there.
-        if self._tries <= self._retries and not turn.failures:
-            return (fault, *self._ask(turn, now_s))
+        if self._tries <= self._retries and (turn is None or not turn.failures):
+            return (Fault(problem), *self._ask(now_s))
+        if turn is None:
+            return (Fault(problem), *self._done(problem))
         turn.schedule(now_s, answered=False)
         self._forget()
-        return (fault,)
+        return (Fault(problem),)
 
-    def _proceed(self, turn: _Turn, now_s: float) -> Sequence[Action]:
-        """Go on once the bus is quiet: the next block, or the end of the turn."""
-        if self._blocks:
-            return self._ask(turn, now_s)
-        turn.schedule(now_s, answered=True)
+    def _proceed(self, now_s: float) -> Sequence[Action]:
+        """Go on once the bus is quiet: the next request, or the end of the turn."""
+        if self._asks:
+            return self._ask(now_s)
+        if self._turn is not None:
+            self._turn.schedule(now_s, answered=True)
         self._forget()
         return ()
+
+
+def _find_answer(heard: bytes, ask: _Ask) -> bytes | None:
+    """Return the frame that answers, wherever it begins in what was heard."""
+    refused = bytes([ask.slave, ask.function | 0x80])
+    for at in range(len(heard) - EXCEPTION_BYTES + 1):
+        if heard.startswith(ask.head, at):
+            size = ask.answer_bytes
+        elif heard.startswith(refused, at):
+            size = EXCEPTION_BYTES
+        else:
+            continue
+        frame = heard[at : at + size]
+        if len(frame) == size and FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big")):
+            return frame
+    return None
 
 
 def _values(block: Block, items: Sequence[int]) -> Iterator[tuple[str, str, Value]]:

@@ -11,12 +11,13 @@ A port that is absent when its source starts is told as lost; one that is there 
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from agent.core.bus import Bus, Marked
 from agent.core.config import SourceConfig
 from agent.errors import Unavailable
-from agent.ports import Clock, Emit, Fault, LineErrors, Link, Ports, ProtocolKind, Reading, Reopen, Write
+from agent.ports import Clock, Dialogue, Emit, Fault, LineErrors, Link, Ports, ProtocolKind, Reading, Reopen, Write
 from agent.wire.limits import MAX_TEXT_CHARS
 from agent.wire.messages import SourceHealth
 
@@ -71,12 +72,24 @@ class Acquire:
         self._wanted = wanted
         await self._follow()
 
+    async def write(self, source: str, order: Any) -> str:  # noqa: ANN401 - a protocol's own, as modbus_write.Order
+        """Have a source write to its device, at its next turn; returns "" once it is done, or why it is not.
+
+        `order` is a dataclass with a `number`, which is set here. Cancelling does not take it back. Raises Unavailable
+        if the source is not there or takes no order now, ValueError if the order cannot be followed.
+        """
+        for running in self._running.values():
+            for i, one in enumerate(running.port.sources):
+                if one.name == source:
+                    return await running.port.write(i, order)
+        raise Unavailable(f"There is no source {source!r}.")
+
     def health(self) -> tuple[SourceHealth, ...]:
         """Return how each source fares."""
         return tuple(
-            count.health(source.name, connected=running.port.connected, told=running.port.told(count.detail))
+            count.health(source.name, connected=running.port.connected, told=running.port.told(i, count.detail))
             for running in (self._running[port] for port in self._wanted if port in self._running)
-            for source, count in zip(running.port.sources, running.port.counts, strict=True)
+            for i, (source, count) in enumerate(zip(running.port.sources, running.port.counts, strict=True))
         )
 
     def alive(self) -> bool:
@@ -140,6 +153,9 @@ class _Port:
         self._heard_s = 0.0  # when bytes last came, or the port was opened
         self._listens = False  # nobody asks on this port: silence is nothing to be told of by a time-out
         self._line_errors = LineErrors()
+        self._dialogues: Sequence[Dialogue] = ()
+        self._numbers = 0  # of orders to write
+        self._written: dict[tuple[int, int], asyncio.Future[str]] = {}  # by source and number
         self.told_lost = told_lost  # also by those who had the port before: its return is to be told
 
     async def run(self) -> None:
@@ -153,8 +169,25 @@ class _Port:
                 self._lost(f"{self._settings.port} is not there.")
                 await asyncio.sleep(LOOK_S)
 
-    def told(self, detail: str) -> str:
-        """Return the last error as health tells it, with the silence of a port that should speak by itself."""
+    async def write(self, i: int, order: Any) -> str:  # noqa: ANN401 - a protocol's own
+        """Hand an order to a dialogue and wait for the outcome."""
+        write = getattr(self._dialogues[i], "write", None) if self.connected else None
+        self._numbers += 1
+        number = self._numbers
+        if write is None or not write(replace(order, number=number)):
+            raise Unavailable(f"The source {self.sources[i].name!r} takes no order now.")
+        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._written[i, number] = outcome
+        try:
+            return await outcome
+        finally:
+            del self._written[i, number]
+
+    def told(self, i: int, detail: str) -> str:
+        """Return the last error as health tells it, with what the dialogue has counted, or the port's silence."""
+        summary = getattr(self._dialogues[i], "summary", None) if self.connected and detail else None
+        if summary is not None and summary():
+            return f"{detail}; {summary()}"[:MAX_TEXT_CHARS]
         silent_s = self._clock.mono_s() - self._heard_s
         if not (self.connected and self._listens and silent_s > SILENT_S):
             return detail
@@ -173,7 +206,9 @@ class _Port:
                 self.connected = False
 
     async def _speak(self, link: Link) -> None:
-        bus = Bus([self._world.find(source.protocol).open(source.options, self._settings) for source in self.sources])
+        world, settings = self._world, self._settings
+        self._dialogues = [world.find(source.protocol).open(source.options, settings) for source in self.sources]
+        bus = Bus(self._dialogues)
         self._heard_s, self._line_errors = self._clock.mono_s(), LineErrors()
         self._listens = bus.due() is None
         await self._act(link, bus.opened(link.listening_s), self._clock.now_us(), self._clock.mono_s())
@@ -215,6 +250,8 @@ class _Port:
                     link.write(action.data)
                 elif isinstance(action, Reopen):
                     await link.reopen(action.baudrate)
+                elif (outcome := self._written.get((i, action.number))) is not None and not outcome.done():
+                    outcome.set_result(action.problem)
         if readings:
             self._world.on_readings(readings)
 
@@ -241,6 +278,9 @@ class _Port:
         self.told_lost = False
 
     def _lost(self, reason: str) -> None:
+        for outcome in self._written.values():
+            if not outcome.done():
+                outcome.set_result(f"the port was lost: {reason}")
         for count in self.counts:
             count.detail = reason[:MAX_TEXT_CHARS]
         if not self.told_lost:

@@ -15,8 +15,10 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from agent.adapters.serial_port import SerialPorts
 from agent.core.config import parse_config
+from agent.errors import Unavailable
 from agent.ports import Reading
 from agent.protocols import find
+from agent.protocols.modbus_write import Order
 from agent.services.acquire import Acquire
 
 DEADLINE_S = 30.0
@@ -112,6 +114,36 @@ async def serving(port: str) -> AsyncIterator[None]:
         yield
     finally:
         await server.shutdown()
+
+
+def test_an_order_writes_to_the_slave_and_is_read_back(wire: tuple[str, str]):
+    newest: dict[str, Reading] = {}
+
+    def on_readings(readings: Sequence[Reading]) -> None:
+        newest.update({reading.name: reading for reading in readings})
+
+    async def scene() -> None:
+        acquire = Acquire(SystemClock(), SerialPorts(SystemClock()), find, on_readings, lambda *_: None)
+        await acquire.apply(parse_config(CONFIG.format(port=wire[0]), find).sources)
+        async with serving(wire[1]):
+            task = asyncio.create_task(acquire.run())
+            async with asyncio.timeout(DEADLINE_S):
+                while len(newest) < 5:  # noqa: ASYNC110 - what is waited for happens in a thread
+                    await asyncio.sleep(0.02)
+                assert await acquire.write("second", Order(0, 4, 7, (42,))) == ""
+                assert await acquire.write("chiller", Order(0, 2, 0, (0xFF9C,), single=False)) == ""
+                refused = await acquire.write("chiller", Order(0, 2, 900, (1, 2)))
+                while (newest["second.level"].v, newest["chiller.west.temp"].v) != (42, -10.0):  # noqa: ASYNC110 - the same
+                    await asyncio.sleep(0.02)
+            with pytest.raises(Unavailable, match="no source 'other'"):
+                await acquire.write("other", Order(0, 1, 1, (1,)))
+            (chiller, _) = acquire.health()
+            task.cancel()
+            await asyncio.wait([task])
+        assert refused == "slave 2, write of registers 900…901: illegal data address (2)"
+        assert "slave 1: " in chiller.detail  # its register 900 is not there
+
+    asyncio.run(scene())
 
 
 def test_several_slaves_and_two_sources_on_one_bus(wire: tuple[str, str]):

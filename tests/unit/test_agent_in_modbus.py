@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from agent.core.bus import Bus
 from agent.core.config import parse_config
-from agent.ports import Action, Emit, Fault, PortSettings, Write
+from agent.ports import Action, Emit, Fault, PortSettings, Write, Written
 from agent.protocols import find, modbus
+from agent.protocols.modbus_write import Order
 from agent.wire.document import DocumentError
 
 HEAD = '[[source]]\nname = "m"\nport = "/dev/x"\nbaudrate = 19200\nprotocol = "modbus"\n[source.modbus]\n'
@@ -113,7 +114,7 @@ registers = [
 @given(st.lists(st.integers(0, 600), min_size=1, max_size=60, unique=True), st.integers(0, 10))
 def test_every_register_is_in_one_block_and_no_block_is_too_long(addresses: list[int], max_gap: int):
     registers = [
-        modbus.Register(modbus.Quantity(f"r{n}", "1"), n, modbus.Kind.U64, 3, modbus.Order.BIG, modbus.Order.BIG, bit=0)
+        modbus.Register(modbus.Quantity(f"r{n}", "1"), n, modbus.Kind.U64, 3, modbus.End.BIG, modbus.End.BIG, bit=0)
         for n in addresses
     ]
 
@@ -233,6 +234,103 @@ def test_any_split_of_the_answer_gives_the_same(cuts: list[int], noise: bytes):
     found = [action for piece in pieces for action in bus.feed(piece, 0.1)]
 
     assert emitted(found[-1:]) == {"t": 0.5}
+
+
+def wrote(order: Order, *answers: bytes) -> list[Action]:
+    """Follow an order on a bus whose slave answers so; b"" is no answer."""
+    bus = master()
+    assert bus.write(order)
+    found: list[Action] = []
+    now_s = 0.0
+    for answer in answers:
+        found += bus.tick(now_s)
+        found += bus.feed(answer, now_s + 0.01)
+        due_s = bus.due()
+        assert due_s is not None
+        now_s = max(due_s, now_s + 0.1)
+    return [*found, *bus.tick(now_s)]
+
+
+@pytest.mark.parametrize(
+    ("order", "request_", "answer", "read_back"),
+    [
+        (Order(7, 17, 107, (5,)), "11 06 00 6b 00 05", "11 06 00 6b 00 05", words(17, 5)),
+        (Order(7, 17, 1, (10, 258)), "11 10 00 01 00 02 04 00 0a 01 02", "11 10 00 01 00 02", words(17, 10, 258)),
+        (Order(7, 17, 107, (5,), single=False), "11 10 00 6b 00 01 02 00 05", "11 10 00 6b 00 01", words(17, 5)),
+        (Order(7, 17, 172, (1,), coils=True), "11 05 00 ac ff 00", "11 05 00 ac ff 00", crc(b"\x11\1\1\1")),
+        (
+            Order(7, 17, 19, (1, 0, 1, 1, 0, 0, 1, 1, 1, 0), coils=True),
+            "11 0f 00 13 00 0a 02 cd 01",
+            "11 0f 00 13 00 0a",
+            crc(b"\x11\1\2\xcd\1"),
+        ),
+    ],
+)
+def test_what_is_written_is_read_back(order: Order, request_: str, answer: str, read_back: bytes):
+    """The requests are those of the examples in V1.1b3, 6.5, 6.6, 6.11, 6.12."""
+    found = wrote(order, crc(bytes.fromhex(answer)), read_back)
+
+    assert written(found[:1]) == crc(bytes.fromhex(request_))
+    assert found[2:] == [Written(7, "")]
+    assert isinstance(found[1], Write)
+
+
+def test_a_register_that_does_not_keep_what_was_written_is_told():
+    order = Order(7, 17, 107, (5,))
+
+    found = wrote(order, crc(bytes.fromhex("11 06 00 6b 00 05")), words(17, 6))
+
+    assert found[-1] == Written(7, "register 107 is 6 after 5 was written")
+
+
+def test_a_slave_that_refuses_or_does_not_answer_is_told():
+    order = Order(7, 17, 107, (5,))
+
+    refused = wrote(order, crc(b"\x11\x86\x02"))
+    silent = wrote(order, b"", b"")
+
+    assert Written(7, "slave 17, write of register 107: illegal data address (2)") in refused
+    assert Written(7, "slave 17, write of register 107: no answer within 0.5 s") in silent
+
+
+def test_orders_go_before_the_next_turn_are_bounded_and_survive_a_lost_port():
+    bus = master()
+    assert all(bus.write(Order(n, 17, n, (1,))) for n in range(8))
+    assert not bus.write(Order(9, 17, 9, (1,)))
+    assert bus.due() == 0.0
+    assert written(bus.tick(0.0))[1] == 6
+
+    bus.opened(1.0)
+
+    assert written(bus.tick(1.0)) == crc(bytes([17, 6, 0, 0, 0, 1]))
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        Order(1, 0, 0, (1,)),
+        Order(1, 1, 65535, (1, 2)),
+        Order(1, 1, 0, ()),
+        Order(1, 1, 0, (65536,)),
+        Order(1, 1, 0, (2,), coils=True),
+        Order(1, 1, 0, (0,) * 124),
+    ],
+)
+def test_an_order_that_cannot_be_followed_is_refused_at_once(order: Order):
+    with pytest.raises(ValueError, match=r"not within|can be written"):
+        master().write(order)
+
+
+def test_each_slave_has_its_statistics():
+    bus = master(ONE + ONE.replace("17", "18").replace('"t"', '"u"'))
+    bus.tick(0.0)
+    bus.feed(crc(bytes([17, 0x83, 2])), 0.01)
+    bus.tick(0.1)
+    bus.tick(0.1)
+    bus.feed(b"\x12\xff", 0.2)
+    bus.tick(1.0)
+
+    assert bus.summary() == "slave 17: 1 exceptions; slave 18: 1 of 2 unanswered, 1 garbled"
 
 
 def test_two_masters_on_one_bus_take_turns():
