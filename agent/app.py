@@ -29,6 +29,7 @@ from agent.adapters.clock import SystemClock, boot_id
 from agent.adapters.files import replace_file, set_aside
 from agent.adapters.local import answering
 from agent.adapters.lock import held
+from agent.adapters.log import tail
 from agent.adapters.mqtt import connect
 from agent.adapters.process import rss_bytes
 from agent.adapters.serial_port import SerialPorts
@@ -116,6 +117,7 @@ class Agent:
             "readings": self.answers.readings,
             "alarms": self.answers.alarms,
             "buffer": self.answers.buffer,
+            "log": self.answers.log,
         }
         async with answering(self.state.socket, answers), asyncio.TaskGroup() as group:
             intake = group.create_task(self.acquire.run(), name="acquire")
@@ -211,7 +213,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
 
 
 def _answers(state: StateDir, clock: SystemClock, buffer: Buffer, recorder: Recorder) -> Answers:
-    newest = Sources(lambda: latest_of(recorder.newest()), buffer.depth, lambda: recorder.problem)
+    newest = Sources(lambda: latest_of(recorder.newest()), buffer.depth, lambda: recorder.problem, tail)
     return Answers(state.buffer, lookup, clock, newest)
 
 

@@ -1,7 +1,8 @@
 """`fleet-agent`: the agent's commands.
 
 A command's module is imported when the command is used, so that `run` loads nothing that only `enroll` needs. An
-error is a sentence with the next step on stderr; exit codes are 0 done, 1 failed, 2 usage.
+error is a sentence with the next step on stderr; exit codes are 0 done, 1 failed, 2 usage, 70 a bug, which
+leaves one line with its traceback.
 """
 
 import importlib
@@ -13,6 +14,7 @@ import click
 from agent.errors import AgentError
 
 FAILED = 1
+BUG = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130
 COMMANDS = (
     "install",
@@ -23,6 +25,7 @@ COMMANDS = (
     "readings",
     "alarms",
     "buffer",
+    "log",
     "doctor",
     "port",
     "config",
@@ -77,3 +80,8 @@ def main(args: Sequence[str] | None = None) -> None:
         if error.hint:
             click.echo(error.hint, err=True)
         sys.exit(FAILED)
+    except Exception as error:  # noqa: BLE001 - the edge: nobody is shown a bare traceback
+        from agent.adapters.log import tell_bug  # noqa: PLC0415 - never needed, if all is well
+
+        tell_bug("this is a bug in fleet-agent; please report this line", error)
+        raise SystemExit(BUG) from None

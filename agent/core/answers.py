@@ -113,6 +113,14 @@ class BufferReport:
     problem: str  # why nothing can be stored now; "" if it can
 
 
+@dataclass(frozen=True, slots=True)
+class LogTail:
+    """The last lines of the running agent's log, oldest first."""
+
+    version: int
+    lines: tuple[str, ...]
+
+
 def alarms_of(values: Mapping[str, str], rules: Sequence[Rule]) -> tuple[AlarmNow, ...]:
     """Return the rules that are not content, by the states that the buffer keeps; those that fired first come first."""
     by_name = {rule.name: rule for rule in rules}

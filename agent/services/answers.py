@@ -17,6 +17,7 @@ from agent.core.answers import (
     BufferReport,
     LaneDepth,
     Latest,
+    LogTail,
     Readings,
     ReadingsQuestion,
     age_s,
@@ -54,6 +55,7 @@ class Sources:
     latest: Callable[[], tuple[LatestStatus, ...]]
     depth: Callable[[Lane], Awaitable[Depth]]
     problem: Callable[[], str]
+    log: Callable[[], Sequence[str]]
 
 
 class Answers:
@@ -92,6 +94,10 @@ class Answers:
         size = self._lookup.file_bytes(self._buffer)
         report = BufferReport(VERSION, True, str(self._buffer), size, tuple(lanes), self._sources.problem())  # noqa: FBT003 - running
         return encode(report)
+
+    async def log(self, _asked: bytes) -> bytes:
+        """Answer with the last lines of the log."""
+        return encode(LogTail(VERSION, tuple(self._sources.log())))
 
     async def _lane(self, lane: Lane, rows: int) -> LaneDepth:
         depth = await self._sources.depth(lane)

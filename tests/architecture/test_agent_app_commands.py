@@ -7,7 +7,7 @@ import click
 import pytest
 
 from agent.cli import COMMANDS, root
-from agent.core.answers import AlarmNow, Alarms, BufferReport, LaneDepth, Latest, ReadingAnswer, Readings
+from agent.core.answers import AlarmNow, Alarms, BufferReport, LaneDepth, Latest, LogTail, ReadingAnswer, Readings
 from agent.core.status import BufferStatus, ClockStatus, SourceStatus, Status, SyncStatus
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def test_a_command_and_its_own_options_are_in_the_reference(name: str):
     assert [opt for opt in own if opt not in REFERENCE] == []
 
 
-@pytest.mark.parametrize("kind", [Latest, Readings, ReadingAnswer, Alarms, AlarmNow, BufferReport, LaneDepth])
+@pytest.mark.parametrize("kind", [Latest, Readings, ReadingAnswer, Alarms, AlarmNow, BufferReport, LaneDepth, LogTail])
 def test_the_fields_of_the_sockets_answers_are_in_the_reference(kind: type):
     names = [field.name for field in fields(kind)]
 

@@ -105,7 +105,7 @@ def test_other_programs_ask_with_one_line(state: StateDir, port: Board, tmp_path
     assert two["more"] is True
     assert bad == {"error": "$.limit: 0 is not within 1…10000"}
     assert no_json == {"error": "$: not JSON"}
-    assert unknown == {"error": "unknown question; known: status, config, latest, readings, alarms, buffer"}
+    assert unknown == {"error": "unknown question; known: status, config, latest, readings, alarms, buffer, log"}
 
 
 def test_an_answer_that_fails_is_an_error_and_no_end(tmp_path: Path):
@@ -138,6 +138,18 @@ def test_a_directory_that_is_not_there_is_told(tmp_path: Path):
 
     assert done.returncode == 1
     assert "--state" in done.stderr
+
+
+def test_the_last_lines_of_the_log_are_kept_in_memory(state: StateDir):
+    with running(state.root):
+        shown = call("log", "--state", str(state.root))
+        two = told(state, "log", "--lines", "1")
+    gone = call("log", "--state", str(state.root))
+
+    assert 'level=info from=app msg="the agent' in shown.stdout
+    assert len(two["lines"]) == 1
+    assert gone.returncode == 1
+    assert "journalctl -u fleet-agent" in gone.stderr
 
 
 # Export.
