@@ -2,6 +2,8 @@
 
 A SQLite file that is behind is first copied with SQLite's own backup (a consistent copy, WAL included) into
 `backups/` beside it. PostgreSQL is backed up by its operator.
+
+Alembic is imported only where a migration waits: it costs a start more than everything else of the store.
 """
 
 import fcntl
@@ -11,18 +13,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError
 
 from fleet.clock import now_us
 from fleet.errors import Misconfigured
 from fleet.store.engine import sqlite_path, writer_engine
+from fleet.store.schema import REVISION
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BACKUPS = "backups"
@@ -38,27 +36,38 @@ def upgrade(url: URL) -> None:
         with _alone(url):
             _probe(engine, url)
             _upgrade(engine, url)
-    except CommandError as error:
-        raise Misconfigured(
-            f"the database was made by a newer release: {error}",
-            hint="Start the release that made it, or restore a backup from before the upgrade.",
-        ) from error
     finally:
         engine.dispose()
 
 
 def _upgrade(engine: Engine, url: URL) -> None:
     with engine.connect() as conn, _locked(conn):
-        current, head = revision(conn), newest()
-        if current == head:
+        current = revision(conn)
+        if current == REVISION:
             return
         path = sqlite_path(url)
         if path is not None and current is not None:
             back_up(path, current)
-        config = _config()
-        config.attributes["connection"] = conn
-        command.upgrade(config, "head")
+        _run(conn)
         conn.commit()
+
+
+def _run(conn: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - see the module
+    from alembic.config import Config  # noqa: PLC0415 - see the module
+    from alembic.util import CommandError  # noqa: PLC0415 - see the module
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = conn
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise Misconfigured(
+            f"the database was made by a newer release: {error}",
+            hint="Start the release that made it, or restore a backup from before the upgrade.",
+        ) from error
 
 
 def _probe(engine: Engine, url: URL) -> None:
@@ -75,14 +84,11 @@ def _probe(engine: Engine, url: URL) -> None:
 
 def revision(conn: Connection) -> str | None:
     """Return the revision that the database has, None for an empty one."""
-    found = MigrationContext.configure(conn).get_current_revision()
+    found = None
+    if inspect(conn).has_table("alembic_version"):
+        found = conn.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     conn.rollback()
     return found
-
-
-def newest() -> str | None:
-    """Return the revision that this release needs."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def back_up(path: Path, label: str) -> Path:
@@ -97,13 +103,6 @@ def back_up(path: Path, label: str) -> Path:
     for old in sorted(folder.glob(f"{path.stem}-*.db"))[:-KEPT_BACKUPS]:
         old.unlink()
     return target
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from sqlalchemy import (
     text,
 )
 
+REVISION = "0002"  # of the newest migration, which makes what stands here
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",

@@ -3,6 +3,8 @@
 import asyncio
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import closing
@@ -198,6 +200,7 @@ def test_the_migrations_make_the_schema_and_nothing_else(database_url: str):
     try:
         with engine.connect() as conn:
             differences = compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), metadata)
+            newest = migrate.revision(conn)
             tables = inspect(conn)
             partial = {
                 index["name"]: index["unique"]
@@ -209,7 +212,18 @@ def test_the_migrations_make_the_schema_and_nothing_else(database_url: str):
         engine.dispose()
 
     assert differences == []
+    assert newest == migrate.REVISION
     assert partial == {"uq_alarm_open": True, "uq_ticket_open": True}
+
+
+def test_a_start_without_migrations_does_not_load_alembic(sqlite_url: str):
+    migrate.upgrade(parse_url(sqlite_url))
+    start = "import sys; from fleet.store import engine, migrate; migrate.upgrade(engine.parse_url(sys.argv[1]))"
+    loaded = "print(sorted({name.partition('.')[0] for name in sys.modules} & {'alembic', 'mako', 'pygments'}))"
+
+    told = subprocess.run([sys.executable, "-c", f"{start}; {loaded}", sqlite_url], capture_output=True, check=True)
+
+    assert told.stdout == b"[]\n"
 
 
 def test_migrating_again_changes_nothing_and_makes_no_backup(sqlite_url: str, tmp_path: Path):
@@ -234,10 +248,10 @@ def upgrade() -> None:
 
 
 def a_later_release(folder: Path, monkeypatch: pytest.MonkeyPatch, failure: str = "") -> None:
-    before = migrate.newest()
     shutil.copytree(migrate.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "later.py").write_text(LATER.format(before=before, failure=failure))
+    (folder / "versions" / "later.py").write_text(LATER.format(before=migrate.REVISION, failure=failure))
     monkeypatch.setattr(migrate, "MIGRATIONS", folder)
+    monkeypatch.setattr(migrate, "REVISION", "later")
 
 
 def test_a_sqlite_file_that_is_behind_is_copied_before_it_is_migrated(
