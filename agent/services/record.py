@@ -135,6 +135,8 @@ class Recorder:
 
     def readings(self, readings: Sequence[Reading]) -> None:
         """Take readings as they come."""
+        if not self._newest:  # the first after a start is committed at once: somebody may stand there and wait for it
+            self._urgent.set()
         feed = self._judge.feed
         for reading in readings:
             for change in feed(reading.name, reading.t_us, reading.v):
