@@ -29,6 +29,7 @@ COMMANDS = (
     "doctor",
     "port",
     "config",
+    "rule",
     "renew",
     "uninstall",
 )
