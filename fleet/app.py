@@ -103,7 +103,9 @@ async def _serve_on(
         broker = Broker(settings.nats, listening, program)
         ingest = Ingest(db, AckPolicy(settings.sync_every_s, settings.link_port))
         link = Link(db, ingest, broker)
-        gateway = listen.device_server(create_gateway(db, authority, ingest), context)
+        gateway = listen.device_server(
+            create_gateway(db, authority, ingest, grace_us=settings.renewal_grace_us), context
+        )
         people = listen.people_server(_people(settings, db, link, authority), _api_context(settings))
         works = [
             ("broker", broker.run()),

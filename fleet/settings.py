@@ -22,6 +22,7 @@ DEFAULT_DATA = Path("fieldline-data")
 LOCAL_NAMES = ("127.0.0.1", "localhost")
 MIN_SYNC_EVERY_S = 0.1
 MAX_PORT = 65535
+MAX_GRACE_DAYS = 3650
 MAX_HOST_CHARS = 253
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*")  # RFC 1123, and the _ that people use
 
@@ -38,6 +39,7 @@ class Settings:
     names: tuple[str, ...] = ()  # by which devices call this server; the first stands in claims
     database: str = ""  # "": SQLite in the data directory
     sync_every_s: float = 5.0  # devices are told to call so often
+    renewal_grace_days: float = 180.0  # after a certificate's end, in which its device may still renew it
     api_certificate: Path | None = None  # PEM, with the chain: the API and console are HTTPS then
     api_key: Path | None = None  # PEM
 
@@ -53,6 +55,11 @@ class Settings:
                 f"devices cannot call every {self.sync_every_s:g} s",
                 hint=f"Choose --sync-every from {MIN_SYNC_EVERY_S} to {MAX_NEXT_S}.",
             )
+        if not 0 <= self.renewal_grace_days <= MAX_GRACE_DAYS:
+            raise Misconfigured(
+                f"a grace of {self.renewal_grace_days:g} days cannot be given",
+                hint=f"Choose --renewal-grace-days from 0 to {MAX_GRACE_DAYS}.",
+            )
         for name in self.names:
             if not _is_host(name):
                 raise Misconfigured(
@@ -60,6 +67,11 @@ class Settings:
                 )
         if (self.api_certificate is None) != (self.api_key is None):
             raise Misconfigured("HTTPS needs a certificate and its key", hint="Give both --api-cert and --api-key.")
+
+    @property
+    def renewal_grace_us(self) -> int:
+        """The same in microseconds."""
+        return int(self.renewal_grace_days * 86_400 * 1_000_000)
 
     @property
     def database_url(self) -> str:

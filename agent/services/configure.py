@@ -186,7 +186,7 @@ class Configure:
         sources = self._senses.sources()
         self._pulse.note(counts(sources, self._senses.last_ack_us()), now_s)
         if self._unsaved_since_s is not None and now_s - self._unsaved_since_s >= STORE_AGAIN_S:
-            await self._save()
+            await self._save(self._standing)
         if self._offered is not None and self._unsaved_since_s is None:
             self._has_offer.set()
         window = self._window
@@ -220,7 +220,7 @@ class Configure:
         reads = self._reads(now_s, self._config.health_window_s)
         if set(reads) != set(self._standing.reads):
             self._standing = self._standing.settled(reads)
-            await self._save()
+            await self._save(self._standing)
 
     def _reads(self, now_s: float, window_s: float) -> tuple[str, ...]:
         return tuple(name for name in self._pulse.steady(now_s, window_s) if name != FLEET)
@@ -232,11 +232,10 @@ class Configure:
         agent. What cannot be stored otherwise is true all the same, and stored when the disk takes it again.
         """
         step = NEXT[self._phase, happening]
-        before, self._standing = self._standing, standing
         for effect in step.effects:
-            if effect is Effect.STORE and not await self._save() and Effect.APPLY in step.effects:
-                self._standing = before
+            if effect is Effect.STORE and not await self._save(standing) and Effect.APPLY in step.effects:
                 return False
+            self._standing = standing  # not before it is stored: the fleet must not hear what a power cut takes back
             if effect is Effect.RESTORE:
                 await self._restore()
             if effect is Effect.TELL:
@@ -285,7 +284,7 @@ class Configure:
         self._config = config
         if self._standing.running.toml != toml:
             self._standing = self._standing.seeded(toml)
-            await self._save()
+            await self._save(self._standing)
 
     async def _start_stored(self, seed: Seed | None) -> None:
         document = self._standing.running
@@ -310,10 +309,10 @@ class Configure:
     def _look_s(self) -> float:
         return LOOK_S if self._window is None else min(LOOK_S, self._window.config.health_window_s / LOOKS_A_WINDOW)
 
-    async def _save(self) -> bool:
+    async def _save(self, standing: Standing) -> bool:
         """Store the standing; a disk that takes nothing now is told in the log and stops nothing."""
         try:
-            await self._hands.save(self._standing.to_json())
+            await self._hands.save(standing.to_json())
         except AgentError as error:
             log.warning("the config's standing could not be stored: %s", error)
             self._unsaved_since_s = self._senses.mono_s()

@@ -49,6 +49,15 @@ from fleet.cli.shell import Command
     help="How often devices are told to call.",
 )
 @click.option(
+    "--renewal-grace-days",
+    type=float,
+    default=180.0,
+    show_default=True,
+    metavar="DAYS",
+    envvar="FLEET_RENEWAL_GRACE_DAYS",
+    help="How long after its certificate's end a device may still renew it by itself.",
+)
+@click.option(
     "--api-host",
     default="",
     metavar="HOST",

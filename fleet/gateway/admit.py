@@ -27,9 +27,11 @@ async def admit(db: Database, issuer: Issuer, data: bytes, seldom: Seldom) -> by
     except CalloutError as error:
         log.warning("the broker asked what cannot be answered", why=str(error))
         return None
-    now_s = now_us() // 1_000_000
+    moment_us = now_us()
+    now_s = moment_us // 1_000_000
+    shown = fingerprint(asking.certificate)
     try:
-        known = await db.read(lambda conn: certificate.check(conn, fingerprint(asking.certificate)))
+        known = await db.read(lambda conn: certificate.check(conn, shown, now_us=moment_us))
         _check_client_id(asking, known.device_id)
     except Refused as error:
         if seldom.may(f"{asking.host} {error.message}", asyncio.get_running_loop().time()):

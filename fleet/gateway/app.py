@@ -19,10 +19,10 @@ from fleet.store.database import Database
 CROWDED_RETRY_S = 3
 
 
-def create_app(db: Database, authority: Authority, ingest: Ingest) -> ASGIApp:
-    """Make the application that devices talk to over HTTPS."""
+def create_app(db: Database, authority: Authority, ingest: Ingest, *, grace_us: int = 0) -> ASGIApp:
+    """Make the application that devices talk to over HTTPS; `grace_us` is for renewals after a certificate's end."""
     routes = Starlette(
-        routes=[*Enrolment(db, authority).routes(), *Sync(db, ingest).routes()],
+        routes=[*Enrolment(db, authority, grace_us).routes(), *Sync(db, ingest).routes()],
         exception_handlers={
             FleetError: answer_error,
             TooLarge: answer_too_large,

@@ -2,7 +2,7 @@
 
     GET  /.well-known/est/cacerts          nothing shown       the root, PKCS#7 certs-only
     POST /.well-known/est/simpleenroll     Basic claim:secret  PKCS#10 in, the device's certificate out
-    POST /.well-known/est/simplereenroll   certificate (mTLS)  the same, for a device that is in
+    POST /.well-known/est/simplereenroll   certificate (mTLS)  the same, for a device that is in, or was a while ago
 
 Bodies are base64. A claim is used and the certificate recorded in one transaction, so a crash in between costs
 nothing; a lost answer is asked for again with the same key.
@@ -41,6 +41,7 @@ class Enrolment:
 
     db: Database
     authority: ca.Authority
+    grace_us: int = 0  # after a certificate's end, in which it may still be renewed
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -70,14 +71,18 @@ class Enrolment:
         return _pkcs7(await self.db.write(work), "application/pkcs7-mime; smime-type=certs-only")
 
     async def simplereenroll(self, request: Request) -> Response:
-        """Give a device that is in a new certificate, for the same key or a new one (RFC 7030 section 4.2.2)."""
+        """Give a device that is in a new certificate, for the same key or a new one (RFC 7030 section 4.2.2).
+
+        The one route where a certificate whose end is past is taken: for `grace_us`, and with the fleet told.
+        """
         shown = fingerprint_shown(request)
         csr = ca.read_csr(_from_base64(await read_body(request, MAX_CSR_BYTES)))
 
         def work(conn: Connection) -> x509.Certificate:
-            device_id = certificate.device_of(conn, shown)
+            now = now_us()
+            device_id = certificate.device_of(conn, shown, now_us=now, grace_us=self.grace_us)
             made = self.authority.issue_device(csr, device_id, datetime.now(UTC))
-            certificate.renew(conn, shown, _row(made, device_id), now_us=now_us())
+            certificate.renew(conn, shown, _row(made, device_id), now_us=now, grace_us=self.grace_us)
             return made
 
         return _pkcs7(await self.db.write(work), "application/pkcs7-mime; smime-type=certs-only")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fleet.errors import Busy, FleetError, Invalid, NotFound, Refused, Unauthenticated
-from fleet.store.certificate import CertificateRevoked, CertificateUnknown
+from fleet.store.certificate import CertificateExpired, CertificateRevoked, CertificateUnknown
 from fleet.store.claim import ClaimExpired, ClaimRevoked, ClaimUnknown, ClaimUsed, DeviceExists
 
 TYPE_PREFIX = "/problems/"
@@ -27,6 +27,7 @@ _KINDS: tuple[tuple[type[FleetError], HTTPStatus, str], ...] = (
     (DeviceExists, HTTPStatus.FORBIDDEN, "device-exists"),
     (CertificateUnknown, HTTPStatus.FORBIDDEN, "certificate-unknown"),
     (CertificateRevoked, HTTPStatus.FORBIDDEN, "certificate-revoked"),
+    (CertificateExpired, HTTPStatus.FORBIDDEN, "certificate-expired"),
     (Unauthenticated, HTTPStatus.UNAUTHORIZED, "certificate-required"),
     (Busy, HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
     (Invalid, HTTPStatus.BAD_REQUEST, "invalid"),

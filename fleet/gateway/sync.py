@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from agent.wire.codec import encode
 from agent.wire.limits import MAX_BATCH_BYTES
+from fleet.clock import now_us
 from fleet.errors import Busy
 from fleet.gateway.body import read_body
 from fleet.gateway.enrol import fingerprint_shown
@@ -43,7 +44,7 @@ class Sync:
             raise Busy(f"{MAX_SYNCS} devices are syncing already", retry_after_s=RETRY_S)
         self._running += 1
         try:
-            device_id = await self._db.read(lambda conn: device_of(conn, shown))
+            device_id = await self._db.read(lambda conn: device_of(conn, shown, now_us=now_us()))
             payload = await read_body(request, MAX_BATCH_BYTES)
             ack = await self._ingest.take(device_id, payload, ROAD)
         finally:

@@ -1,7 +1,9 @@
 """Certificates that the CA has issued, and the question that every road asks: may the one that shows it come in.
 
-A certificate is good while its row says so and its device is not revoked. Validity in time is what TLS checks; here
-it is only told. Revocation is a column, not a list to be fetched: it holds from the next request on, on every node.
+A certificate is good until its end, while its row says so and its device is not revoked. TLS at the gateway proves the
+key and leaves the end to this module, since renewal alone is let in after it, for a grace. That it is not good yet is
+not asked: the fleet has issued it. Revocation is a column, not a list to be fetched: it holds from the next request on,
+on every node.
 """
 
 from collections.abc import Sequence
@@ -18,9 +20,15 @@ from fleet.store.claim import Claim
 from fleet.store.schema import certificate as table
 from fleet.store.schema import device as device_table
 
+DAY_US = 86_400 * 1_000_000
+
 
 class CertificateUnknown(Refused):
     """The fleet has not issued this certificate, or no longer knows it."""
+
+
+class CertificateExpired(Refused):
+    """The certificate's end is past, and for renewal the grace after it."""
 
 
 class CertificateRevoked(Refused):
@@ -39,10 +47,13 @@ class Certificate:
     revoked_us: int | None = None
 
 
-def check(conn: Connection, fingerprint: str) -> Certificate:
-    """Return the certificate of a device that may come in; raises CertificateUnknown, CertificateRevoked."""
+def check(conn: Connection, fingerprint: str, *, now_us: int, grace_us: int = 0) -> Certificate:
+    """Return the certificate of a device that may come in; only renewal has a grace after the certificate's end.
+
+    Raises CertificateUnknown, CertificateRevoked, CertificateExpired.
+    """
     row = conn.execute(
-        select(table, device_table.c.revoked_us.label("device_revoked_us"))
+        select(table, device_table.c.revoked_us.label("device_revoked_us"), device_table.c.product_id)
         .join(device_table, device_table.c.id == table.c.device_id)
         .where(table.c.fingerprint == fingerprint)
     ).one_or_none()
@@ -52,15 +63,27 @@ def check(conn: Connection, fingerprint: str) -> Certificate:
             hint="The fleet may have been restored from a backup: enrol the device with a new claim.",
         )
     if row.revoked_us is not None or row.device_revoked_us is not None:
-        raise CertificateRevoked(
-            f"{row.device_id} was revoked", hint="If it is to come back, create a claim and enrol it again."
+        raise CertificateRevoked(f"{row.device_id} was revoked", hint=_claim_hint(row))
+    if now_us >= row.not_after_us + grace_us:
+        days = (now_us - row.not_after_us) // DAY_US
+        since = f"{days} days ago" if days > 1 else "not long ago"
+        raise CertificateExpired(
+            f"the certificate of {row.device_id} ended {since}",
+            hint=f"It is too late to renew it. {_claim_hint(row)}"
+            if grace_us
+            else "The device may be able to renew it.",
         )
     return _certificate(row)
 
 
-def device_of(conn: Connection, fingerprint: str) -> str:
+def device_of(conn: Connection, fingerprint: str, *, now_us: int, grace_us: int = 0) -> str:
     """Return the device that may come in with this certificate; raises as `check` does."""
-    return check(conn, fingerprint).device_id
+    return check(conn, fingerprint, now_us=now_us, grace_us=grace_us).device_id
+
+
+def _claim_hint(row: Row[Any]) -> str:
+    made = f"fleet claim create --product {row.product_id} --device {row.device_id}"
+    return f"To let it in again: {made}; then, on the device: fleet-agent enroll CLAIM --force"
 
 
 def rows(conn: Connection, device_id: str) -> Sequence[Certificate]:
@@ -85,14 +108,19 @@ def enrol(conn: Connection, claim: Claim, issued: Certificate, *, now_us: int, a
     _insert(conn, issued)
 
 
-def renew(conn: Connection, before: str, issued: Certificate, *, now_us: int) -> None:
-    """Add a certificate for the device that showed `before`, which stays good until its end. Appends `device.renewed`.
+def renew(conn: Connection, before: str, issued: Certificate, *, now_us: int, grace_us: int = 0) -> None:
+    """Add a certificate for the device that showed `before`, which stays good until its end.
 
-    Raises CertificateUnknown, CertificateRevoked.
+    Appends `device.renewed`, or `device.renewed_late` where that end was past. Raises as `check` does.
     """
-    device_of(conn, before)
+    known = check(conn, before, now_us=now_us, grace_us=grace_us)
     _insert(conn, issued)
-    _append(conn, "device.renewed", issued, now_us, f"{issued.device_id} renewed its certificate.")
+    if now_us < known.not_after_us:
+        _append(conn, "device.renewed", issued, now_us, f"{issued.device_id} renewed its certificate.")
+        return
+    days = (now_us - known.not_after_us) // DAY_US
+    text = f"{issued.device_id} renewed its certificate {days} days after its end."
+    _append(conn, "device.renewed_late", issued, now_us, text)
 
 
 def _insert(conn: Connection, issued: Certificate) -> None:

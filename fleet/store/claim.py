@@ -8,8 +8,8 @@ shows as never seen, and can be given a config before it first calls. The row go
 enrolled it, if that is revoked.
 
 An answer may be lost on its way, so for `AGAIN_US` after its use a claim is good for the same public key once more.
-An id that is enrolled already can be claimed again only after it was revoked: a claim never takes a machine's place
-by a slip of the keyboard.
+An id that is enrolled already can be claimed again only after it was revoked or its last certificate has ended: a claim
+never takes the place of a machine that works by a slip of the keyboard.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from fleet.core.event import Event
 from fleet.errors import Invalid, NotFound, Refused
 from fleet.store import config, event
 from fleet.store.device import prepare
-from fleet.store.schema import claim, device
+from fleet.store.schema import certificate, claim, device
 
 AGAIN_US = 10 * 60 * 1_000_000  # how long the key that used a claim may ask for a lost answer
 MIN_EXPIRES_S = 60
@@ -120,7 +120,7 @@ def create(  # noqa: PLR0913 - one keyword a fact
     """
     _check(product_id, device_id, serial, site, expires_s)
     name = device_id or _free_name(conn, product_id)
-    _refuse_enrolled(conn, name)
+    _refuse_enrolled(conn, name, now_us)
     prepare(conn, name, product_id, serial=serial, site=site, now_us=now_us)
     secret = secrets.token_bytes(SECRET_BYTES)
     expires_us = now_us + expires_s * 1_000_000
@@ -239,7 +239,7 @@ def use(conn: Connection, secret: bytes, *, key_hash: str, now_us: int) -> Use:
         raise ClaimRevoked(f"the claim for {found.device_id} was revoked", hint=_renew_hint(found))
     if now_us >= row.expires_us:
         raise ClaimExpired(f"the claim for {found.device_id} has expired", hint=_renew_hint(found))
-    _refuse_enrolled(conn, found.device_id)
+    _refuse_enrolled(conn, found.device_id, now_us)
     taken = conn.execute(
         update(claim)
         .where(claim.c.id == row.id, claim.c.used_us.is_(None), claim.c.revoked_us.is_(None))
@@ -264,9 +264,14 @@ def _renew_hint(found: Claim) -> str:
     return f"Create a new one: fleet claim create --product {found.product}"
 
 
-def _refuse_enrolled(conn: Connection, device_id: str) -> None:
+def _refuse_enrolled(conn: Connection, device_id: str, now_us: int) -> None:
+    """Raise DeviceExists for a device that can still call; one whose certificates have all ended cannot."""
     row = conn.execute(select(device.c.enrolled_us, device.c.revoked_us).where(device.c.id == device_id)).one_or_none()
-    if row is not None and row.enrolled_us is not None and row.revoked_us is None:
+    good = select(certificate.c.fingerprint).where(
+        certificate.c.device_id == device_id, certificate.c.revoked_us.is_(None), certificate.c.not_after_us > now_us
+    )
+    can_call = row is not None and row.enrolled_us is not None and row.revoked_us is None
+    if can_call and conn.execute(good.limit(1)).first() is not None:
         raise DeviceExists(
             f"{device_id} is enrolled already",
             hint=f"To enrol that machine anew, first run: fleet device revoke {device_id}",

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from fleet.core.actor import FLEET
 from fleet.errors import Invalid, NotFound
 from fleet.store import certificate, claim, config, device, event
-from fleet.store.certificate import Certificate, CertificateRevoked, CertificateUnknown
+from fleet.store.certificate import Certificate, CertificateExpired, CertificateRevoked, CertificateUnknown
 from fleet.store.claim import AGAIN_US, ClaimExpired, ClaimRevoked, ClaimUnknown, ClaimUsed, DeviceExists, State
 from fleet.store.config import Target
 from fleet.store.database import Database
@@ -83,9 +83,47 @@ def test_an_enrolled_id_is_claimed_again_only_after_it_was_revoked(database_url:
         anew, _ = _make(conn, device_id="f-1")
 
         assert _enrol(conn, anew, "b") == "f-1"
-        assert certificate.check(conn, "b" * 64).device_id == "f-1"
+        assert certificate.check(conn, "b" * 64, now_us=NOW_US).device_id == "f-1"
         with pytest.raises(CertificateRevoked):
-            certificate.check(conn, "a" * 64)
+            certificate.check(conn, "a" * 64, now_us=NOW_US)
+
+    _in(database_url, work)
+
+
+def test_a_device_whose_certificates_have_all_ended_can_be_claimed_without_being_revoked(database_url: str):
+    ended_us = NOW_US + 91 * 86_400 * S
+
+    def work(conn: Connection) -> None:
+        secret, _ = _make(conn, device_id="f-1")
+        _enrol(conn, secret, "a")
+        anew, _ = claim.create(
+            conn, "freezer", device_id="f-1", serial="", site="", expires_s=3600, now_us=ended_us, by=FLEET
+        )
+
+        assert _enrol(conn, anew, "b", ended_us) == "f-1"
+        with pytest.raises(CertificateRevoked):
+            certificate.check(conn, "a" * 64, now_us=ended_us)
+
+    _in(database_url, work)
+
+
+def test_a_certificate_after_its_end_is_good_for_renewal_within_the_grace_alone(database_url: str):
+    day_us = 86_400 * S
+    late_us = NOW_US + 120 * day_us  # 30 days after the end
+
+    def work(conn: Connection) -> None:
+        secret, _ = _make(conn, device_id="f-1")
+        _enrol(conn, secret, "a")
+        with pytest.raises(CertificateExpired):
+            certificate.check(conn, "a" * 64, now_us=late_us)
+        issued = Certificate("b" * 64, "f-1", "2f", late_us, late_us + 90 * day_us)
+        with pytest.raises(CertificateExpired) as caught:
+            certificate.renew(conn, "a" * 64, issued, now_us=late_us, grace_us=29 * day_us)
+        assert "fleet claim create --product freezer --device f-1" in caught.value.hint
+        certificate.renew(conn, "a" * 64, issued, now_us=late_us, grace_us=31 * day_us)
+
+        (told,) = event.page(conn, after=0, kinds=["device.renewed_late"], limit=10)
+        assert told.text == "f-1 renewed its certificate 30 days after its end."
 
     _in(database_url, work)
 
@@ -99,13 +137,13 @@ def test_a_certificate_is_good_until_it_or_its_device_is_revoked(database_url: s
         )
 
         assert {row.fingerprint for row in certificate.rows(conn, "f-1")} == {"a" * 64, "b" * 64}
-        assert certificate.device_of(conn, "a" * 64) == certificate.device_of(conn, "b" * 64) == "f-1"
+        assert {certificate.device_of(conn, mark * 64, now_us=NOW_US) for mark in "ab"} == {"f-1"}
         device.revoke(conn, "f-1", "", now_us=NOW_US, by=FLEET)
         for mark in "ab":
             with pytest.raises(CertificateRevoked):
-                certificate.check(conn, mark * 64)
+                certificate.check(conn, mark * 64, now_us=NOW_US)
         with pytest.raises(CertificateUnknown):
-            certificate.check(conn, "c" * 64)
+            certificate.check(conn, "c" * 64, now_us=NOW_US)
 
     _in(database_url, work)
 
