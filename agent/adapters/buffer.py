@@ -17,6 +17,7 @@ import asyncio
 import os
 import sqlite3
 import sys
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -79,6 +80,7 @@ class Buffer:
         self._connection: sqlite3.Connection | None = None
         self._totals: dict[Lane, _Totals] = {}
         self._marks: dict[Lane, int] = {}
+        self._bases: dict[Lane, int] = {}
         self._unwritten: dict[str, str] = {}  # values to be written with the next commit
 
     @classmethod
@@ -106,6 +108,14 @@ class Buffer:
     async def relief(self) -> Shed | None:
         """Return what is to go next, as long as the budget is used up; it is held back until it is committed."""
         return await self._call(self._relief)
+
+    async def prove(self) -> None:
+        """Write that the fleet's marks are not above the bases; no row above them may leave before."""
+        await self._call(lambda: self._commit((), {_base_key(lane): "" for lane in Lane}))
+
+    async def renew(self, rows: Sequence[Row], bases: Mapping[Lane, int]) -> None:
+        """Take a new store_id and write `rows`, in one transaction; rows up to the bases are deleted or set aside."""
+        await self._call(lambda: self._renew(rows, bases))
 
     async def rows(self, lane: Lane, after_seq: int, max_bytes: int) -> tuple[list[Stored], bool]:
         """Read the rows after `after_seq`, at most `max_bytes` of them but at least one; and whether more follow."""
@@ -203,6 +213,9 @@ class Buffer:
             self._totals[lane] = _Totals(*(newest or (0, 0, 0)))
             self._marks[lane] = int(self._values(_mark_key(lane)).get(_mark_key(lane), 0))
             self._restore_sent(lane)
+            base = self._values(_base_key(lane)).get(_base_key(lane)) or str(self._totals[lane].seq)
+            self._bases[lane] = int(base)
+            self._unwritten[_base_key(lane)] = base  # before the first row above it
         self._note_room()
 
     def _restore_sent(self, lane: Lane) -> None:
@@ -226,13 +239,21 @@ class Buffer:
         finally:
             connection.close()
 
-    def _commit(self, rows: Sequence[Row], values: Mapping[str, str], shed: Shed | None) -> None:
+    def _commit(
+        self,
+        rows: Sequence[Row],
+        values: Mapping[str, str],
+        shed: Shed | None = None,
+        gone: Mapping[Lane, int] | None = None,
+    ) -> None:
         totals = {lane: _Totals(t.seq, t.through_bytes, t.through_readings) for lane, t in self._totals.items()}
         unwritten = {**self._unwritten, **values}
         self._db.execute("BEGIN IMMEDIATE")
         try:
             if shed is not None:
                 lots.take_away(self._db, shed)
+            for lane, through_seq in (gone or {}).items():
+                lots.forget(self._db, lane, through_seq)
             for lane, table in TABLES.items():
                 own = [_with_totals(row, totals[lane]) for row in rows if row.lane is lane]
                 if own:
@@ -253,6 +274,14 @@ class Buffer:
         if shed is not None:
             self._planned = None
         self._note_room()
+
+    def _renew(self, rows: Sequence[Row], bases: Mapping[Lane, int]) -> None:
+        values = {key: text for lane in Lane for key, text in ((_base_key(lane), ""), (_mark_key(lane), "0"))}
+        values["store_id"] = uuid.uuid4().hex
+        self._commit(rows, values, gone=bases)
+        self.store_id = values["store_id"]
+        self._marks = dict.fromkeys(Lane, 0)
+        self._bases = dict.fromkeys(Lane, 0)
 
     def _rows(self, lane: Lane, after_seq: int, max_bytes: int) -> tuple[list[Stored], bool]:
         found: list[Stored] = []
@@ -343,7 +372,7 @@ class Buffer:
             f"SELECT max(seq) FROM {TABLES[lane]} WHERE seq > ? AND quarantined = 0",  # noqa: S608 - a constant
             (mark,),
         ).fetchone()[0]
-        return Ends(mark, top or mark, max(self._totals[lane].seq, mark) + 1)
+        return Ends(mark, top or mark, max(self._totals[lane].seq, mark) + 1, self._bases[lane])
 
     def _depth(self, lane: Lane) -> Depth:
         first = lots.first_after(self._db, lane, self._marks[lane])
@@ -419,6 +448,10 @@ _PUT_VALUE = "INSERT OR REPLACE INTO value (key, value) VALUES (?, ?)"
 
 
 _THINNED = "thinned.telemetry"  # key of the seq up to which rows were thinned, or found not worth it
+
+
+def _base_key(lane: Lane) -> str:
+    return f"base.{lane}"
 
 
 def _sent_key(lane: Lane) -> str:

@@ -110,6 +110,16 @@ def take_away(db: sqlite3.Connection, shed: Shed) -> None:
     )
 
 
+def forget(db: sqlite3.Connection, lane: Lane, through_seq: int) -> None:
+    """Delete rows that shall not be sent again; of the newest one, which is the lane's counter, keep the number."""
+    table = TABLES[lane]
+    db.execute(
+        f"DELETE FROM {table} WHERE seq <= ? AND seq < (SELECT max(seq) FROM {table})",  # noqa: S608 - a constant
+        (through_seq,),
+    )
+    db.execute(f"UPDATE {table} SET quarantined = 1 WHERE seq <= ?", (through_seq,))  # noqa: S608 - a constant
+
+
 def _count(db: sqlite3.Connection, lane: Lane, seq: int, through_readings: int, body: bytes) -> int:
     """Return the readings of one row: from the row before, where there is one, else by looking into it."""
     if lane is Lane.EVENTS:

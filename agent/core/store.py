@@ -38,6 +38,7 @@ class Ends:
     mark: int  # up to here the fleet has acked, as far as the device knows
     top: int  # greatest seq that is still to be sent; the mark if there is none
     next_seq: int  # of the next row that is written
+    base: int = 0  # top when the lane was last known to be in step with the fleet; see `Store.prove`
 
 
 class Store(Protocol):
@@ -55,6 +56,12 @@ class Store(Protocol):
 
     async def relief(self) -> Shed | None:
         """Return what is to go next, as long as room is wanted; it is held back until a commit takes it away."""
+
+    async def prove(self) -> None:
+        """Write that the fleet's marks are not above the bases; no row above them may leave before."""
+
+    async def renew(self, rows: Sequence[Row], bases: Mapping[Lane, int]) -> None:
+        """Take a new store_id and write `rows`, in one transaction; rows up to the bases are deleted or set aside."""
 
     async def rows(self, lane: Lane, after_seq: int, max_bytes: int) -> tuple[list[Stored], bool]:
         """Read the rows after `after_seq`, at most `max_bytes` of them but at least one; and whether more follow."""

@@ -19,6 +19,12 @@ and at most one batch in flight. What an ack of that batch means, in this order:
 An ack of any other batch (late, doubled, of another life of this process) is ignored: what it would have said, the
 next one says again. So nothing is given up unless the fleet said, in answer to what it was just sent, that it has it.
 
+A device's card may be put back to an older image of itself, too. Then the buffer numbers new rows with seqs that the
+fleet has already seen and would take for rows it knows: a loss that nobody notices. So in each life, before any row
+leaves, a batch without rows asks on each lane where the fleet stands. A mark above `base`, the top of the lane when it
+was last known to be in step, means that the buffer went back: it takes a new store_id, and what it wrote since is sent
+under that.
+
 When a batch leaves: telemetry when `next_s` of the last ack is over; events with it; urgent events (alarms) at once;
 at once also whatever follows a batch that was cut at its size limit, since that is what a backlog is. After an
 outage, events and a snapshot of the newest values go alone and first. A lane that has nothing to send still asks for
@@ -43,6 +49,8 @@ from agent.core.uplink_events import (
     LinkDown,
     LinkUp,
     Pushed,
+    Renew,
+    Renewed,
     Rewind,
     Road,
     Send,
@@ -78,13 +86,26 @@ class _Lane:
     not_before: float = -math.inf
     acked_at: float = -math.inf
     flight: _Flight | None = None
+    base: int = 0
+    is_proven: bool = True  # the fleet's mark is not above `base`
 
 
 class Uplink:
-    """The machine. `ends` gives each lane's (mark, top) as the buffer knows them; `rng` is a seeded source."""
+    """The machine. `ends` gives each lane's (mark, top) as the buffer knows them; `rng` is a seeded source.
 
-    def __init__(
-        self, ends: Mapping[Lane, tuple[int, int]], link_port: int, rng: Rng, now: float, pace: Pace | None = None
+    `bases` gives each lane's top when the buffer was last known to be in step with the fleet; without them there is
+    nothing to prove.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it goes on from, and what it is run by
+        self,
+        ends: Mapping[Lane, tuple[int, int]],
+        link_port: int,
+        rng: Rng,
+        now: float,
+        pace: Pace | None = None,
+        *,
+        bases: Mapping[Lane, int] | None = None,
     ) -> None:
         self._pace = pace = pace or Pace()
         self.roads = Roads(link_port, rng, pace, now)
@@ -99,6 +120,10 @@ class Uplink:
             lane: _Lane(mark, mark, top, Backoff(rng, base_s=pace.backoff_base_s, cap_s=pace.backoff_cap_s))
             for lane, (mark, top) in ends.items()
         }
+        for name, base in (bases or {}).items():
+            self._lanes[name].base = base
+            self._lanes[name].is_proven = False
+        self._is_renewing = False
 
     def handle(self, event: Input | None, now: float) -> list[Action]:
         """Take one input, or None for the passing of time; returns what to do, in order."""
@@ -143,8 +168,12 @@ class Uplink:
         if is_stale and self._lanes[Lane.TELEMETRY].owed and self._lanes[Lane.EVENTS].flight is None:
             self._lanes[Lane.EVENTS].owed = True
         actions: list[Action] = []
-        for name in (Lane.EVENTS,) if is_stale else (Lane.EVENTS, Lane.TELEMETRY):
+        is_proven = all(lane.is_proven for lane in self._lanes.values())
+        is_events_turn = is_stale and (is_proven or not self._lanes[Lane.EVENTS].is_proven)
+        for name in (Lane.EVENTS,) if is_events_turn else (Lane.EVENTS, Lane.TELEMETRY):
             lane = self._lanes[name]
+            if self._is_renewing or (lane.is_proven and not is_proven):
+                continue
             if not lane.owed or lane.flight is not None or now < lane.not_before:
                 continue
             road = self.roads.choose(now)
@@ -155,6 +184,7 @@ class Uplink:
             deadline = now + self.roads.timeout_s(road)
             lane.flight = _Flight(self._flights, road, lane.mark, lane.cursor, deadline)
             most = limits.BACKLOG_BATCH_BYTES if lane.backlog else limits.STEADY_BATCH_BYTES
+            most = most if is_proven else 0
             actions.append(Send(name, self._flights, road, lane.mark, lane.cursor, most, snapshot=is_stale))
         return actions
 
@@ -178,6 +208,8 @@ class Uplink:
                 self.call_at = now
             case Pushed():
                 return self._deliver(event.config)
+            case Renewed():
+                self._renewed(event, now)
         return []
 
     def _committed(self, event: Committed) -> None:
@@ -217,6 +249,11 @@ class Uplink:
     def _settle(self, name: Lane, flight: _Flight, ack: Ack, now: float) -> list[Action]:
         """Do what the ack of this flight means: the table at the top of the module."""
         lane = self._lanes[name]
+        if ack.acked_seq is not None:
+            most = max(lane.top, flight.last_seq or 0) if lane.is_proven else lane.base
+            if ack.acked_seq > most:
+                return self._renew()
+            self._prove(lane)
         is_behind = ack.acked_seq is not None and ack.acked_seq < flight.prev_seq
         if ack.refused is not None and ack.refused.quarantined:
             return self._set_aside(name, flight, ack) + (self._rewind(name, ack) if is_behind else [])
@@ -226,6 +263,32 @@ class Uplink:
             lane.owed = True
             return []
         return self._rewind(name, ack) if is_behind else self._advance(name, flight, ack.acked_seq)
+
+    def _prove(self, lane: _Lane) -> None:
+        if lane.is_proven:
+            return
+        lane.is_proven = True
+        if all(other.is_proven for other in self._lanes.values()):
+            for other in self._lanes.values():
+                other.owed |= other.top > other.cursor
+
+    def _renew(self) -> list[Action]:
+        """Ask for a new store_id; what is in flight under the old one is nobody's any more."""
+        self._is_renewing = True
+        is_proven = all(lane.is_proven for lane in self._lanes.values())
+        for lane in self._lanes.values():
+            self._ground(lane)
+        return [Renew(tuple((name, lane.mark if is_proven else lane.base) for name, lane in self._lanes.items()))]
+
+    def _renewed(self, event: Renewed, now: float) -> None:
+        self._is_renewing = False
+        for lane in self._lanes.values():
+            if event.is_done:
+                lane.mark = lane.cursor = lane.base = 0
+                lane.is_proven = True
+            else:
+                lane.not_before = now + lane.backoff.failed()
+            lane.owed = True
 
     def _set_aside(self, name: Lane, flight: _Flight, ack: Ack) -> list[Action]:
         self._go_on(name, more=flight.more)

@@ -72,7 +72,14 @@ class Pushed:
     config: ConfigDocument
 
 
-Input = Committed | Built | Acked | Failed | LinkUp | LinkDown | Wake | Pushed
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What `Renew` asked for is done, and on the disk; or could not be done now."""
+
+    is_done: bool
+
+
+Input = Committed | Built | Acked | Failed | LinkUp | LinkDown | Wake | Pushed | Renewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ class Send:
     road: Road
     prev_seq: int
     after_seq: int
-    max_bytes: int  # of rows, before gzip; at least one row goes
+    max_bytes: int  # of rows, before gzip; at least one row goes; 0: none, it only asks where the fleet stands
     snapshot: bool  # with the newest value of each series
 
 
@@ -133,4 +140,14 @@ class Deliver:
     config: ConfigDocument
 
 
-Action = Send | Connect | Disconnect | GiveUp | Rewind | SetAside | Deliver
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """The buffer went back in time: give it a new store_id, under which the rows after `bases` are sent anew.
+
+    Up to there the fleet has them under the old one. Answer with `Renewed`.
+    """
+
+    bases: tuple[tuple[Lane, int], ...]
+
+
+Action = Renew | Send | Connect | Disconnect | GiveUp | Rewind | SetAside | Deliver

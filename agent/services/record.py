@@ -270,6 +270,29 @@ class Recorder:
                     self._urgent.set()
                 raise
 
+    async def renew(self, bases: Mapping[Lane, int]) -> None:
+        """Give the buffer, which went back in time, a new store_id; raises Unavailable.
+
+        Rows go on being numbered as they were; a gap record without readings explains why those before are missing.
+        """
+        await self.flush()
+        async with self._flushing:
+            self._cut()
+            for lane, base in bases.items():
+                now_us = self._clock.now_us()
+                reason = "nothing is missing: the rows up to here came under the buffer's former store_id"
+                gap = Gap(lane, 1, base, now_us, now_us, 0, reason)
+                if base:
+                    text = f"The buffer's file is older than what the fleet has of it ({lane}): it took a new store_id."
+                    self.event("buffer.renewed", lane, text, gap=gap)
+            while self._pending[Lane.EVENTS]:
+                self._sending.append(self._unqueue(Lane.EVENTS))
+            await self._store.renew(self._sending, bases)
+            tops = {row.lane: row.seq for row in self._sending}
+            self._sending = []
+            for lane, top in tops.items():
+                self.on_committed(lane, top, lane is Lane.EVENTS)
+
     async def _commit(self, *, urgent: bool) -> None:
         """Commit one transaction: the rows under way, what was shed before them, and the values."""
         self._fill()

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from agent import __version__
 from agent.core.backoff import Rng
-from agent.core.store import Store
+from agent.core.store import Store, Stored
 from agent.core.uplink import Uplink
 from agent.core.uplink_events import (
     Acked,
@@ -29,6 +29,8 @@ from agent.core.uplink_events import (
     LinkDown,
     LinkUp,
     Pushed,
+    Renew,
+    Renewed,
     Rewind,
     Road,
     Send,
@@ -115,6 +117,7 @@ class Sync:
         self._link_task: asyncio.Task[None] | None = None
         self._link_port = 0
         self._health_at = -math.inf
+        self._is_proven = False  # it is on the disk that the buffer is in step with the fleet
 
     def status(self) -> SyncStatus:
         """Return how the sync fares."""
@@ -129,7 +132,11 @@ class Sync:
         ends = {lane: await self._store.ends(lane) for lane in Lane}
         self._link_port = int(await self._store.value(LINK_PORT_KEY) or 0)
         uplink = Uplink(
-            {lane: (end.mark, end.top) for lane, end in ends.items()}, self._link_port, self._rng, self._clock.mono_s()
+            {lane: (end.mark, end.top) for lane, end in ends.items()},
+            self._link_port,
+            self._rng,
+            self._clock.mono_s(),
+            bases={lane: end.base for lane, end in ends.items()},
         )
         self._recorder.on_committed = self._committed
         try:
@@ -173,14 +180,21 @@ class Sync:
             case Disconnect():
                 if self._link_task is not None:
                     self._link_task.cancel()
+            case GiveUp() | Rewind() | Renew() | SetAside():
+                await self._keep_account(action)
+            case Deliver(config=config):
+                self._says.on_config(config)
+
+    async def _keep_account(self, action: GiveUp | Rewind | Renew | SetAside) -> None:
+        match action:
             case GiveUp(lane=lane, through_seq=seq):
                 await self._try(self._store.give_up(lane, seq))
             case Rewind(lane=lane, to_seq=seq):
                 await self._try(self._store.rewind(lane, seq))
+            case Renew(bases=bases):
+                await self._renew(dict(bases))
             case SetAside():
                 await self._set_aside(action)
-            case Deliver(config=config):
-                self._says.on_config(config)
 
     # Senders: one a lane, one batch at a time.
 
@@ -201,7 +215,7 @@ class Sync:
                 self._inbox.put_nowait(Failed(lane, send.flight, wait_s, isinstance(error, Refused)))
 
     async def _build(self, send: Send) -> tuple[bytes, Built]:
-        rows, more = await self._store.rows(send.lane, send.after_seq, send.max_bytes)
+        rows, more = await self._rows(send)
         head = Batch(
             version=VERSION,
             store_id=self._store.store_id,
@@ -221,6 +235,24 @@ class Sync:
         else:
             payload = encode_batch(head, bodies)
         return payload, Built(send.lane, send.flight, batch_id(payload), rows[-1].seq if rows else None, more)
+
+    async def _rows(self, send: Send) -> tuple[list[Stored], bool]:
+        if not send.max_bytes:
+            return [], False
+        if not self._is_proven:
+            await self._store.prove()
+            self._is_proven = True
+        return await self._store.rows(send.lane, send.after_seq, send.max_bytes)
+
+    async def _renew(self, bases: dict[Lane, int]) -> None:
+        try:
+            await self._recorder.renew(bases)
+        except Unavailable as error:
+            self._failed(error)
+            self._inbox.put_nowait(Renewed(is_done=False))
+        else:
+            self._is_proven = True
+            self._inbox.put_nowait(Renewed(is_done=True))
 
     async def _call_gateway(self, payload: bytes) -> bytes:
         if self._gateway is None:

@@ -1,8 +1,10 @@
 """The sync machine against a model of the fleet, under any schedule of crash, loss, doubling, reordering and restore.
 
 The model server follows the contract as `agent.wire.messages` states it, in as few lines as it takes; the model buffer
-keeps what SQLite would. Hypothesis chooses what happens next. Held throughout: a row is stored once, and is given up
-only if the fleet had it. Held at the end, once the network behaves: every row that is still kept has arrived.
+keeps what SQLite would. Each row is known by what is in it, not by its seq: a card that is put back to an older image
+numbers other rows with seqs that were used before. Hypothesis chooses what happens next. Held throughout: a row is
+stored once, and is given up only if the fleet had it. Held at the end, once the network behaves: every row that is
+still kept has arrived.
 """
 
 import random
@@ -29,6 +31,8 @@ from agent.core.uplink_events import (
     LinkDown,
     LinkUp,
     Pushed,
+    Renew,
+    Renewed,
     Rewind,
     Road,
     Send,
@@ -37,7 +41,7 @@ from agent.core.uplink_events import (
 )
 from agent.wire.messages import Ack, ConfigDocument, Lane, Refusal
 
-ROWS_A_BATCH = {64 * 1024: 3, 512 * 1024: 7}
+ROWS_A_BATCH = {0: 0, 64 * 1024: 3, 512 * 1024: 7}
 LANES = st.sampled_from(Lane)
 
 
@@ -50,47 +54,60 @@ class Message:
     flight: int
     road: Road
     prev_seq: int
-    rows: tuple[int, ...]
+    store: int
+    rows: tuple[tuple[int, int], ...]  # seq and content
     life: int  # of the agent that sent it
 
 
 @dataclass
 class Server:
-    """The fleet: per lane the rows it stored, its mark, what it quarantined."""
+    """The fleet: per store and lane the rows it stored, as seq and content; what it quarantined."""
 
-    stored: dict[Lane, list[int]] = field(default_factory=lambda: {lane: [] for lane in Lane})
-    quarantined: set[tuple[Lane, int]] = field(default_factory=set)
+    stored: dict[tuple[int, Lane], list[tuple[int, int]]] = field(default_factory=dict)
+    quarantined: set[int] = field(default_factory=set)
 
-    def mark(self, lane: Lane) -> int:
-        return self.stored[lane][-1] if self.stored[lane] else 0
+    def mark(self, store: int, lane: Lane) -> int:
+        rows = self.stored.get((store, lane))
+        return rows[-1][0] if rows else 0
 
-    def take(self, message: Message, poison: set[tuple[Lane, int]]) -> tuple[int | None, Refusal | None]:
+    def contents(self) -> set[int]:
+        return {content for rows in self.stored.values() for _, content in rows}
+
+    def take(self, message: Message, poison: set[int]) -> tuple[int | None, Refusal | None]:
         """Return acked_seq and refusal, having stored what is to be stored."""
-        mark = self.mark(message.lane)
-        bad = {(message.lane, seq) for seq in message.rows} & poison
-        if bad:
-            self.quarantined |= {(message.lane, seq) for seq in message.rows}
+        mark = self.mark(message.store, message.lane)
+        if {content for _, content in message.rows} & poison:
+            self.quarantined |= {content for _, content in message.rows}
             return None, Refusal("$.rows", "poison", quarantined=True)
         if message.prev_seq <= mark:
-            fresh = [seq for seq in message.rows if seq > mark]
-            assert not set(fresh) & set(self.stored[message.lane]), "stored twice"
-            self.stored[message.lane] += fresh
-        return self.mark(message.lane), None
+            fresh = [row for row in message.rows if row[0] > mark]
+            assert not {content for _, content in fresh} & self.contents(), "stored twice"
+            self.stored.setdefault((message.store, message.lane), []).extend(fresh)
+        return self.mark(message.store, message.lane), None
 
 
 @dataclass
 class Disk:
-    """The buffer: rows, marks (the written one may lag), rows set aside, rows deleted after their ack."""
+    """The buffer: rows (seq → content), marks and bases (what is written may lag), rows set aside."""
 
-    rows: dict[Lane, list[int]] = field(default_factory=lambda: {lane: [] for lane in Lane})
+    store: int = 1
+    rows: dict[Lane, dict[int, int]] = field(default_factory=lambda: {lane: {} for lane in Lane})
     next_seq: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 1))
     mark: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 0))
     written_mark: dict[Lane, int] = field(default_factory=lambda: dict.fromkeys(Lane, 0))
+    base: dict[Lane, int | None] = field(default_factory=lambda: dict.fromkeys(Lane))
+    written_base: dict[Lane, int | None] = field(default_factory=lambda: dict.fromkeys(Lane))
     aside: set[tuple[Lane, int]] = field(default_factory=set)
-    deleted: set[tuple[Lane, int]] = field(default_factory=set)
 
     def sendable(self, lane: Lane, after: int) -> list[int]:
         return [seq for seq in self.rows[lane] if seq > after and (lane, seq) not in self.aside]
+
+    def is_in_step(self) -> bool:
+        return all(base is None or base == self.next_seq[lane] - 1 for lane, base in self.written_base.items())
+
+    def write(self) -> None:
+        self.written_mark = dict(self.mark)
+        self.written_base = dict(self.base)
 
 
 class SyncSchedule(RuleBasedStateMachine):
@@ -104,13 +121,17 @@ class SyncSchedule(RuleBasedStateMachine):
         self.disk = Disk()
         self.server = Server()
         self.backups: list[Server] = []
-        self.ever_stored: set[tuple[Lane, int]] = set()
-        self.ever_quarantined: set[tuple[Lane, int]] = set()
-        self.poison: set[tuple[Lane, int]] = set()
+        self.images: list[Disk] = []
+        self.contents = 0  # counted, so that each row has its own
+        self.stores = 1
+        self.ever_stored: set[int] = set()
+        self.ever_quarantined: set[int] = set()
+        self.poison: set[int] = set()
         self.sends: list[Send] = []
         self.network: list[Message] = []
         self.acks: list[Ack] = []
         self.configs: list[ConfigDocument] = []
+        self.renewals: list[dict[Lane, int]] = []
         self.wants_link = False
         self.has_link = False
 
@@ -121,15 +142,18 @@ class SyncSchedule(RuleBasedStateMachine):
         self.boot()
 
     def boot(self) -> None:
-        self.sends = []
+        self.sends, self.renewals = [], []
         self.wants_link = self.has_link = False
         self.life += 1
-        ends = {}
+        ends, bases = {}, {}
+        self.is_proven = False
         for lane in Lane:
             self.disk.mark[lane] = self.disk.written_mark[lane]
+            base = self.disk.written_base[lane]
+            bases[lane] = self.disk.base[lane] = self.disk.next_seq[lane] - 1 if base is None else base
             rows = self.disk.sendable(lane, self.disk.mark[lane])
             ends[lane] = (self.disk.mark[lane], rows[-1] if rows else self.disk.mark[lane])
-        self.uplink = Uplink(ends, self.link_port, self.rng.random, self.now)
+        self.uplink = Uplink(ends, self.link_port, self.rng.random, self.now, bases=bases)
         assert self.uplink.due() <= self.now, "it has to be started"
         self.feed(None)
 
@@ -149,14 +173,18 @@ class SyncSchedule(RuleBasedStateMachine):
                 self.wants_link = self.has_link = False
             case GiveUp(lane=lane, through_seq=through):
                 known = self.ever_stored | self.ever_quarantined
-                assert all((lane, seq) in known for seq in self.disk.rows[lane] if seq <= through), "given up unstored"
+                given = {content for seq, content in self.disk.rows[lane].items() if seq <= through}
+                assert given <= known, "given up unstored"
                 self.disk.mark[lane] = max(self.disk.mark[lane], through)
             case Rewind(lane=lane, to_seq=to):
                 self.disk.mark[lane] = to
             case SetAside(lane=lane, first_seq=first, through_seq=through):
-                aside = {(lane, seq) for seq in self.disk.sendable(lane, first - 1) if seq <= through}
-                assert aside <= self.ever_quarantined, "set aside what the fleet does not hold"
-                self.disk.aside |= aside
+                aside = [seq for seq in self.disk.sendable(lane, first - 1) if seq <= through]
+                contents = {self.disk.rows[lane][seq] for seq in aside}
+                assert contents <= self.ever_quarantined, "set aside what the fleet does not hold"
+                self.disk.aside |= {(lane, seq) for seq in aside}
+            case Renew(bases=bases):
+                self.renewals.append(dict(bases))
             case Deliver(config=config):
                 self.configs.append(config)
 
@@ -167,11 +195,12 @@ class SyncSchedule(RuleBasedStateMachine):
         for i in range(count):
             seq = self.disk.next_seq[lane]
             self.disk.next_seq[lane] += 1
-            self.disk.rows[lane].append(seq)
+            self.contents += 1
+            self.disk.rows[lane][seq] = self.contents
             if bad == i:
-                self.poison.add((lane, seq))
-        self.disk.written_mark = dict(self.disk.mark)
-        self.feed(Committed(lane, self.disk.rows[lane][-1], urgent))
+                self.poison.add(self.contents)
+        self.disk.write()
+        self.feed(Committed(lane, self.disk.next_seq[lane] - 1, urgent))
 
     @rule(seconds=st.sampled_from([0.01, 0.5, 2.0, 5.0, 10.0, 25.0, 60.0, 1000.0]))
     def wait(self, seconds: float) -> None:
@@ -186,6 +215,33 @@ class SyncSchedule(RuleBasedStateMachine):
     def crash(self) -> None:
         self.boot()
 
+    @rule()
+    @precondition(lambda self: self.disk.is_in_step())  # else rows may come twice, rather than never: decision 121
+    def take_image(self) -> None:
+        self.images.append(deepcopy(self.disk))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.images)
+    def put_image_back(self, data: st.DataObject) -> None:
+        self.disk = deepcopy(self.images[data.draw(st.integers(0, len(self.images) - 1))])
+        self.network, self.acks = [], []  # it takes longer than anything is under way
+        self.backups = []  # a fleet and a device that both went back have lost what was between: nobody keeps it
+        self.boot()
+
+    @rule(is_done=st.booleans())
+    @precondition(lambda self: self.renewals)
+    def renew(self, *, is_done: bool) -> None:
+        bases = self.renewals.pop(0)
+        if is_done:
+            self.stores += 1
+            self.disk.store = self.stores
+            for lane, base in bases.items():
+                self.disk.rows[lane] = {seq: it for seq, it in self.disk.rows[lane].items() if seq > base}
+                self.disk.mark[lane] = self.disk.base[lane] = 0
+            self.is_proven = True
+            self.disk.write()
+        self.feed(Renewed(is_done))
+
     @rule(data=st.data())
     @precondition(lambda self: self.sends)
     def build(self, data: st.DataObject) -> None:
@@ -193,18 +249,34 @@ class SyncSchedule(RuleBasedStateMachine):
         self.build_one(send)
 
     def build_one(self, send: Send) -> None:
-        rows = self.disk.sendable(send.lane, send.after_seq)
+        rows = self.disk.sendable(send.lane, send.after_seq) if send.max_bytes else []
         assert not [
             seq
             for seq in self.disk.sendable(send.lane, send.prev_seq)
-            if seq <= send.after_seq and (send.lane, seq) not in self.ever_quarantined
+            if seq <= send.after_seq and self.disk.rows[send.lane][seq] not in self.ever_quarantined
         ], "prev_seq promises that nothing lies between"
+        if send.max_bytes and not self.is_proven:
+            self.is_proven = True
+            self.disk.base = dict.fromkeys(Lane)
+            self.disk.write()
         take = tuple(rows[: ROWS_A_BATCH[send.max_bytes]])
         self.built += 1
         batch = f"b{self.built}"
-        message = Message(batch, send.lane, send.flight, send.road, send.prev_seq, take, self.life)
+        message = Message(
+            batch,
+            send.lane,
+            send.flight,
+            send.road,
+            send.prev_seq,
+            self.disk.store,
+            self.content(send.lane, take),
+            self.life,
+        )
         self.feed(Built(send.lane, send.flight, batch, take[-1] if take else None, len(rows) > len(take)))
         self.network.append(message)
+
+    def content(self, lane: Lane, seqs: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        return tuple((seq, self.disk.rows[lane][seq]) for seq in seqs)
 
     @rule(data=st.data())
     @precondition(lambda self: self.sends)
@@ -215,8 +287,14 @@ class SyncSchedule(RuleBasedStateMachine):
     @rule(lane=LANES, count=st.integers(1, 20))
     def delete_acked(self, lane: Lane, count: int) -> None:
         gone = [seq for seq in self.disk.rows[lane] if seq <= self.disk.mark[lane]][:count]
-        self.disk.rows[lane] = self.disk.rows[lane][len(gone) :]
-        self.disk.deleted |= {(lane, seq) for seq in gone}
+        for seq in gone:
+            del self.disk.rows[lane][seq]
+
+    @rule(lane=LANES, count=st.integers(1, 20))
+    def shed(self, lane: Lane, count: int) -> None:
+        gone = [seq for seq in self.disk.rows[lane] if seq > self.disk.mark[lane]][:count]
+        for seq in gone[:-1]:  # never the newest row: it is the lane's counter
+            del self.disk.rows[lane][seq]
 
     # The network.
 
@@ -261,7 +339,7 @@ class SyncSchedule(RuleBasedStateMachine):
 
     def answer(self, message: Message) -> Ack:
         acked_seq, refused = self.server.take(message, self.poison)
-        self.ever_stored |= {(lane, seq) for lane in Lane for seq in self.server.stored[lane]}
+        self.ever_stored |= self.server.contents()
         self.ever_quarantined |= self.server.quarantined
         return Ack(1, message.batch, acked_seq, 0, 0, 5.0, self.link_port, refused=refused)
 
@@ -305,6 +383,8 @@ class SyncSchedule(RuleBasedStateMachine):
     def carry_over(self, *, keep_ack: bool = False) -> None:
         if self.wants_link and not self.has_link:
             self.link_comes()
+        while self.renewals:
+            self.renew(is_done=True)
         while self.sends:
             self.build_one(self.sends.pop(0))
         while self.network:
@@ -322,7 +402,7 @@ class SyncSchedule(RuleBasedStateMachine):
     @invariant()
     def rows_are_stored_in_order_and_once(self) -> None:
         for rows in self.server.stored.values():
-            assert all(a < b for a, b in pairwise(rows))
+            assert all(a[0] < b[0] for a, b in pairwise(rows))
 
     @invariant()
     def a_config_is_delivered_once(self) -> None:
@@ -340,9 +420,8 @@ class SyncSchedule(RuleBasedStateMachine):
     def due(self) -> list[tuple[Lane, int]]:
         return [(lane, seq) for lane in Lane for seq in self.disk.rows[lane] if (lane, seq) not in self.disk.aside]
 
-    def missing(self) -> set[tuple[Lane, int]]:
-        stored = {(lane, seq) for lane in Lane for seq in self.server.stored[lane]}
-        return set(self.due()) - stored
+    def missing(self) -> set[int]:
+        return {self.disk.rows[lane][seq] for lane, seq in self.due()} - self.server.contents()
 
 
 TestSyncSchedule = SyncSchedule.TestCase
