@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from agent.wire.codec import batch_id
 from agent.wire.errors import WireError
-from agent.wire.limits import MAX_AHEAD_S, MAX_TEXT_CHARS
+from agent.wire.limits import MAX_AHEAD_S, MAX_SEQ, MAX_TEXT_CHARS
 from agent.wire.messages import VERSION, Ack, Batch, Birth, Gap, Lane, Refusal, Reported, Will
 from fleet.clock import now_us
 from fleet.core.actor import FLEET
@@ -157,14 +157,15 @@ class Ingest:
         rules = config.fleet_rules(conn, device_id)
         if not rules:
             return
-        first_seq = rows[0].seq if rows else 0
+        all_rows = lanes.rows_of(told)
+        first_seq = rows[0].seq if rows else MAX_SEQ
         rule.judge(
             conn,
             device_id,
             rules,
-            [segment for segment in told.segments if segment.seq >= first_seq] if rows else (),
+            [segment for segment in told.segments if segment.seq >= first_seq],
             newest=told.newest,
-            until_us=max(row.to_us for row in rows) if rows else min(told.sent_us, received_us),
+            until_us=max(row.to_us for row in all_rows) if all_rows else min(told.sent_us, received_us),
             received_us=received_us,
         )
 
