@@ -43,6 +43,7 @@ columns = [
 METER = """protocol = "modbus"
 [source.modbus]
 every_s = 0.5
+timeout_s = 3.0
 [[source.modbus.slaves]]
 id = 1
 registers = [
@@ -65,7 +66,7 @@ clear_hold_s = 2
 severity = "warning"
 
 [agent]
-health_window_s = 10
+health_window_s = 5
 """
 
 
