@@ -263,12 +263,14 @@ class SerialLink:
     def _open(self) -> serial.Serial:
         settings = self._settings
         try:
+            # A pty has no frame on a line, and glibc takes it amiss (EINVAL) if parity is all that is asked of it.
+            framed = settings if not _is_pty(os.stat(settings.port)) else PortSettings(settings.port)  # noqa: PTH116 - a str it is
             port = _Serial(
                 settings.port,
                 settings.baudrate,
-                settings.bytesize,
-                _PARITY[settings.parity],
-                settings.stopbits,
+                framed.bytesize,
+                _PARITY[framed.parity],
+                framed.stopbits,
                 exclusive=True,
             )
         except (OSError, termios.error, ValueError) as error:
@@ -402,12 +404,18 @@ def _finish(done: "asyncio.Future[None]") -> None:
 def _kept(port: serial.Serial) -> bool:
     """Tell whether what came before the opening was kept: always on a pty; else if there is something."""
     try:
-        return os.major(os.fstat(port.fileno()).st_rdev) in PTY_MAJORS or bool(port.in_waiting)
+        return _is_pty(os.fstat(port.fileno())) or bool(port.in_waiting)
     except OSError:
         return False  # gone already; the first poll will say so
 
 
 HUNG_UP = "the other end hung up, as when it is unplugged"
+
+
+def _is_pty(found: os.stat_result) -> bool:
+    return os.major(found.st_rdev) in PTY_MAJORS
+
+
 _HINTS: dict[type[Exception], str] = {
     PermissionError: "Add the agent's user to the group of the device, mostly dialout.",
     BlockingIOError: "Another program holds it; stop that one.",

@@ -85,6 +85,17 @@ def test_a_pty_has_no_counters_and_is_read_all_the_same(board: Board):
     os.close(fd)
 
 
+def test_a_pty_opens_with_any_frame_time_after_time(board: Board):
+    async def scene() -> None:
+        settings = PortSettings(str(board.path), 300, 7, "even", 2)
+        for _ in range(3):
+            async with SerialPorts(SystemClock()).open(settings) as link:
+                await link.reopen(9600)
+                await link.reopen(300)
+
+    asyncio.run(scene())
+
+
 def test_line_errors_count_from_the_opening(board: Board):
     counted = iter([LineErrors(5, 1, 0, 0), LineErrors(8, 1, 2, 0)])
 
