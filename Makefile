@@ -2,6 +2,7 @@
 # make test    set up everything and run the tests        (ARGS="-k outbox" …)
 # make lint    ruff, mypy --strict, import-linter
 # make bench   print the figures                          (BENCH=agent|fleet)
+# make test-arm64   run the agent's tests on 64-bit ARM, in a Debian root under qemu (not part of the gate)
 # make dev     set up .venv and stop
 # make docs    write the reference pages that come from the code
 # make pins    resolve the pinned requirements anew
@@ -11,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PARTS := .venv/.parts
 
-.PHONY: demo test lint bench dev docs pins clean
+.PHONY: demo test test-arm64 lint bench dev docs pins clean
 .DEFAULT_GOAL := dev
 
 $(READY): pyproject.toml requirements/dev.txt requirements/bootstrap.txt
@@ -36,6 +37,9 @@ demo: $(READY)
 
 test: $(READY) $(PARTS)
 	$(BIN)/python -m pytest $(if $(findstring -n,$(ARGS)),,-n 2 --dist loadgroup) $(ARGS)
+
+test-arm64:
+	@.ci/arm64 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
