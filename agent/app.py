@@ -167,6 +167,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     renew = _renew(identity, state, clock, tls)
 
     async def apply(config: DeviceConfig) -> None:
+        buffer.budget = config.budget
         await acquire.apply(config.sources)
         await recorder.apply(config.rules, config.flush_s, config.sampling)
         answers.rules = config.rules

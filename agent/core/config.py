@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from agent.core.local import NO_LOCAL, Local, overlay
 from agent.core.sampling import Sampling, read_sampling
+from agent.core.shedding import Budget
 from agent.core.usb import parse_address
 from agent.errors import Misconfigured
 from agent.ports import PortSettings, ProtocolKind
@@ -25,6 +26,9 @@ from agent.wire.limits import MAX_SOURCES
 DEFAULT_FLUSH_S = 1.0
 DEFAULT_HEALTH_WINDOW_S = 120.0
 DEFAULT_BAUDRATE = 9600
+DEFAULT_BUDGET = Budget()  # of the buffer
+LEAST_BUFFER_BYTES = 16 * 1024 * 1024
+MOST_BUFFER_BYTES = 2**40
 MAX_BAUDRATE = 4_000_000
 MAX_SOURCE_CHARS = 48
 STOPBITS = (1.0, 1.5, 2.0)
@@ -72,6 +76,7 @@ class DeviceConfig:
     flush_s: float = DEFAULT_FLUSH_S
     health_window_s: float = DEFAULT_HEALTH_WINDOW_S
     sampling: tuple[Sampling, ...] = ()  # beside the sources: a port is not interrupted for it
+    budget: Budget = DEFAULT_BUDGET
 
 
 def parse_config(text: str, find: Callable[[str], ProtocolKind], local: Local = NO_LOCAL) -> DeviceConfig:
@@ -90,10 +95,19 @@ def parse_config(text: str, find: Callable[[str], ProtocolKind], local: Local = 
     rules = read_rules(document)
     agent = document.table("agent")
     flush_s = agent.number("flush_s", DEFAULT_FLUSH_S, least=0.05, most=60)
+    budget = _read_budget(agent)
     health_window_s = agent.number("health_window_s", DEFAULT_HEALTH_WINDOW_S, least=2, most=3600)
     agent.done()
     document.done()
-    return DeviceConfig(sources, rules, flush_s, health_window_s, sampling)
+    return DeviceConfig(sources, rules, flush_s, health_window_s, sampling, budget)
+
+
+def _read_budget(agent: Table) -> Budget:
+    usual = Budget()
+    return Budget(
+        max_bytes=agent.integer("max_bytes", usual.max_bytes, least=LEAST_BUFFER_BYTES, most=MOST_BUFFER_BYTES),
+        min_free_bytes=agent.integer("min_free_bytes", usual.min_free_bytes, least=0, most=MOST_BUFFER_BYTES),
+    )
 
 
 def _read_source(table: Table, find: Callable[[str], ProtocolKind]) -> SourceConfig:
