@@ -2,8 +2,7 @@
 
     python bench/agent/_prefill.py BUFFER SECONDS READINGS_S [MOST_BYTES]
 
-Each second of the past is one row of READINGS_S readings, one of each of as many series, as an agent with flush_s = 1
-writes them; through the agent's own buffer and encoding. Ends after SECONDS rows or about MOST_BYTES. Prints what it
+Each second of the past is one row of READINGS_S readings of two series, as an agent with flush_s = 1 writes them; through the agent's own buffer and encoding. Ends after SECONDS rows or about MOST_BYTES. Prints what it
 wrote as JSON.
 """
 
@@ -20,6 +19,7 @@ from agent.ports import Reading
 from agent.wire.messages import Clock, Lane
 
 US_PER_S = 1_000_000
+SERIES = 2
 LOT_ROWS = 2000  # in one transaction
 
 
@@ -33,7 +33,7 @@ async def fill(path: Path, seconds: int, readings_s: int, most_bytes: float) -> 
         while count < seconds and size < most_bytes:
             t_us = start_us + count * US_PER_S
             columns.add(
-                Reading(f"old.s{i}", "Cel", t_us + i * US_PER_S // readings_s, round(rng.gauss(20, 5), 2))
+                Reading(f"old.s{i % SERIES}", "Cel", t_us + i * US_PER_S // readings_s, round(rng.gauss(20, 5), 2))
                 for i in range(readings_s)
             )
             rows += columns.cut(seq + len(rows), Moment(t_us + US_PER_S, count * US_PER_S, "old", Clock.SYNCED))

@@ -1,10 +1,12 @@
 """What the agent can do at most: readings a second on one core, a week's backlog drained, and how soon it is there.
 
-    python bench/agent/limits.py
+    SECONDS=10 DAYS=7 python bench/agent/limits.py
+
+SECONDS is how long each rate is kept up, DAYS how old the backlog is; of fewer days, its limit is as much smaller.
 
 The highest rate: the agent is bound to one core and fed lines of ten columns, and lines of one, at rates that rise
 until it no longer keeps up (a line waits for longer than a second) or something is missing in the fleet; the server
-beside it runs as it does anywhere. The backlog: 7 days at 10 readings/s, a row a second, put into the buffer by the
+beside it runs as it does anywhere. The backlog: DAYS at 10 readings/s, a row a second, put into the buffer by the
 agent's own code; the time is from the start of the agent until nothing waits for an ack.
 """
 
@@ -26,7 +28,7 @@ STEP_S = float(os.environ.get("SECONDS", "10"))
 RATES = (5_000, 10_000, 20_000, 30_000, 40_000, 60_000, 80_000, 100_000, 150_000)  # readings a second
 MOST_LATE_S = 1.0
 SETTLE_S = 60.0
-WEEK_S, BACKLOG_READINGS_S = 7 * 86_400, 10
+DAYS, BACKLOG_READINGS_S = float(os.environ.get("DAYS", "7")), 10
 STARTS = 5
 
 
@@ -37,7 +39,7 @@ def main() -> None:
         highest = _highest(columns)
         print(row(f"highest rate, lines of {columns}, one core", "readings/s", highest, 20_000))
     drained, peak, count = _drained()
-    print(row(f"backlog of {count / 1e6:.2f} M readings drained", "s", drained, 60))
+    print(row(f"backlog of {count / 1e6:.2f} M readings drained", "s", drained, 60 * DAYS / 7))
     print(row("RSS at most while draining", "MB", peak, 40))
     took, cpu = zip(*_starts(), strict=True)
     print(row(f"start to first reading stored, median of {STARTS}", "s", statistics.median(took), 1.0))
@@ -86,7 +88,7 @@ def _drained() -> tuple[float, float, int]:
         ours.start()
         stage.wait_for("the agent runs", lambda: ours.wire.held_by(ours.pid), most_s=30)
         ours.stop()
-        wrote = ours.prefill(WEEK_S, BACKLOG_READINGS_S)
+        wrote = ours.prefill(round(DAYS * 86_400), BACKLOG_READINGS_S)
         began = time.monotonic()
         ours.start()
         stage.wait_for("the agent has its port", lambda: ours.wire.held_by(ours.pid), most_s=30)
