@@ -2,8 +2,8 @@
 
     python bench/agent/_prefill.py BUFFER SECONDS READINGS_S [MOST_BYTES]
 
-Each second of the past is one row of READINGS_S readings of two series, as an agent with flush_s = 1 writes them; through the agent's own buffer and encoding. Ends after SECONDS rows or about MOST_BYTES. Prints what it
-wrote as JSON.
+Each second of the past is one row of READINGS_S readings of two series, as an agent with flush_s = 1 writes them;
+through the agent's own buffer and encoding. Ends after SECONDS rows or about MOST_BYTES. Prints what it wrote as JSON.
 """
 
 import asyncio
