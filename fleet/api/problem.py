@@ -1,9 +1,5 @@
-"""Errors as the API gives them: problem+json (RFC 9457), with a hint that says what to do next.
+"""Errors as the API gives them, in the form of `fleet.problem`, and how its OpenAPI tells of them."""
 
-`type` ends in a slug that a program can tell apart and that never changes; `detail` is the sentence for a person.
-"""
-
-import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -15,9 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fleet.errors import Busy, FleetError, Invalid, NotFound, Refused, Unauthenticated
-
-MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "/problems/"
+from fleet.problem import CRASHED, INTERNAL, MEDIA_TYPE, Kinds, kind_of, problem
 
 
 class Forbidden(Refused):
@@ -48,8 +42,7 @@ class Problem(BaseModel):
     instance: str = ""
 
 
-# The first class that fits decides, so leaves stand before what they derive from.
-_KINDS: tuple[tuple[type[FleetError], HTTPStatus, str], ...] = (
+_KINDS: Kinds = (
     (Unauthenticated, HTTPStatus.UNAUTHORIZED, "token-required"),
     (Forbidden, HTTPStatus.FORBIDDEN, "scope"),
     (Refused, HTTPStatus.CONFLICT, "refused"),
@@ -76,43 +69,17 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _MEANINGS[status], "content": schema} for status in statuses}
 
 
-def problem(  # noqa: PLR0913 - the members of RFC 9457
-    request: Request,
-    status: HTTPStatus,
-    slug: str,
-    detail: str,
-    *,
-    hint: str = "",
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """Make a problem+json answer."""
-    said = Problem(
-        type=TYPE_PREFIX + slug,
-        title=status.phrase,
-        status=status.value,
-        detail=detail,
-        hint=hint,
-        instance=request.url.path,
-    )
-    body = {name: value for name, value in said.model_dump().items() if value != ""}
-    return Response(json.dumps(body, ensure_ascii=False), status.value, headers, MEDIA_TYPE)
-
-
 async def answer_error(request: Request, error: Exception) -> Response:
     """Answer a FleetError that a route raised."""
     if not isinstance(error, FleetError):
         raise error
-    status, slug = HTTPStatus.INTERNAL_SERVER_ERROR, "internal"
-    for kind, its_status, its_slug in _KINDS:
-        if isinstance(error, kind):
-            status, slug = its_status, its_slug
-            break
+    status, slug = kind_of(error, _KINDS)
     headers = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="fieldline"'
     if isinstance(error, Busy):
         headers["Retry-After"] = str(error.retry_after_s)
-    return problem(request, status, slug, error.message, hint=error.hint, headers=headers)
+    return problem(status, slug, error.message, hint=error.hint, instance=request.url.path, headers=headers)
 
 
 async def answer_validation(request: Request, error: Exception) -> Response:
@@ -121,7 +88,8 @@ async def answer_validation(request: Request, error: Exception) -> Response:
         raise error
     said = "; ".join(_sentence(one) for one in error.errors()[:5])
     hint = "The form of each request is in /api/v1/openapi.json."
-    return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", said, hint=hint)
+    path = request.url.path
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", said, hint=hint, instance=path)
 
 
 async def answer_http(request: Request, error: Exception) -> Response:
@@ -130,12 +98,13 @@ async def answer_http(request: Request, error: Exception) -> Response:
         raise error
     status = HTTPStatus(error.status_code)
     hint = "The routes are in /api/v1/openapi.json." if status in (404, 405) else ""
-    return problem(request, status, "http", str(error.detail), hint=hint, headers=error.headers)
+    path = request.url.path
+    return problem(status, "http", str(error.detail), hint=hint, instance=path, headers=error.headers)
 
 
 async def answer_crash(request: Request, _error: Exception) -> Response:
     """Answer what nobody foresaw; the server logs it."""
-    return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says how")
+    return problem(*INTERNAL, CRASHED, instance=request.url.path)
 
 
 def _sentence(one: Mapping[str, Any]) -> str:

@@ -12,8 +12,9 @@ from fleet.gateway.ca import Authority
 from fleet.gateway.enrol import Enrolment
 from fleet.gateway.ingest import Ingest
 from fleet.gateway.peer import CROWDED
-from fleet.gateway.problem import answer_crash, answer_error, answer_http, problem, spread_s
+from fleet.gateway.problem import answer_crash, answer_error, answer_http, spread_s
 from fleet.gateway.sync import Sync
+from fleet.problem import problem
 from fleet.store.database import Database
 
 CROWDED_RETRY_S = 3

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from fleet.gateway.problem import problem
+from fleet.problem import problem
 
 
 class TooLarge(Exception):

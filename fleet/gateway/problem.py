@@ -1,11 +1,6 @@
-"""Errors as devices and EST clients get them: problem+json (RFC 9457) with a hint, whatever went wrong.
+"""Errors as devices and EST clients get them, in the form of `fleet.problem`."""
 
-`type` ends in a slug that a program can tell apart; it never changes. `detail` is the sentence for a person.
-"""
-
-import json
 import random
-from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -13,13 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fleet.errors import Busy, FleetError, Invalid, NotFound, Refused, Unauthenticated
+from fleet.problem import CRASHED, INTERNAL, Kinds, kind_of, problem
 from fleet.store.certificate import CertificateExpired, CertificateRevoked, CertificateUnknown
 from fleet.store.claim import ClaimExpired, ClaimRevoked, ClaimUnknown, ClaimUsed, DeviceExists
 
-TYPE_PREFIX = "/problems/"
-
-# The first class that fits decides, so leaves stand before what they derive from.
-_KINDS: tuple[tuple[type[FleetError], HTTPStatus, str], ...] = (
+_KINDS: Kinds = (
     (ClaimUnknown, HTTPStatus.UNAUTHORIZED, "claim-unknown"),
     (ClaimUsed, HTTPStatus.FORBIDDEN, "claim-used"),
     (ClaimRevoked, HTTPStatus.FORBIDDEN, "claim-revoked"),
@@ -36,30 +29,16 @@ _KINDS: tuple[tuple[type[FleetError], HTTPStatus, str], ...] = (
 )
 
 
-def problem(
-    status: HTTPStatus, slug: str, detail: str, *, hint: str = "", headers: Mapping[str, str] | None = None
-) -> Response:
-    """Make a problem+json answer."""
-    body = {"type": TYPE_PREFIX + slug, "title": status.phrase, "status": status.value, "detail": detail, "hint": hint}
-    content = json.dumps({name: value for name, value in body.items() if value != ""}, ensure_ascii=False)
-    return Response(content, status.value, headers, "application/problem+json")
-
-
 async def answer_error(_request: Request, error: Exception) -> Response:
     """Answer a FleetError that a route raised."""
     if not isinstance(error, FleetError):
         raise error
-    status, slug = HTTPStatus.INTERNAL_SERVER_ERROR, "internal"
-    for kind, its_status, its_slug in _KINDS:
-        if isinstance(error, kind):
-            status, slug = its_status, its_slug
-            break
     headers = {}
     if isinstance(error, ClaimUnknown):
         headers["WWW-Authenticate"] = 'Basic realm="claim"'
     if isinstance(error, Busy):
         headers["Retry-After"] = str(spread_s(error.retry_after_s))
-    return problem(status, slug, error.message, hint=error.hint, headers=headers)
+    return problem(*kind_of(error, _KINDS), error.message, hint=error.hint, headers=headers)
 
 
 async def answer_http(_request: Request, error: Exception) -> Response:
@@ -71,7 +50,7 @@ async def answer_http(_request: Request, error: Exception) -> Response:
 
 async def answer_crash(_request: Request, _error: Exception) -> Response:
     """Answer what nobody foresaw; the server logs it."""
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says how")
+    return problem(*INTERNAL, CRASHED)
 
 
 def spread_s(seconds: int) -> int:
