@@ -4,7 +4,8 @@ The ack is built in the transaction that it vouches for and leaves after its COM
 
     decode → lock the device → prev_seq above the mark? answer the mark, store nothing
            → skip rows at or below the mark → a row too far in the future? quarantine
-           → holes to gaps → rows to their tables → rules → advance the mark → latest, presence, reported → ack
+           → what it explains, then holes, to gaps → rows to their tables → rules → advance the mark
+           → latest, presence, reported → ack
 
 What cannot be read is an answer too: quarantine, an event, the fleet's own alarm, and an ack that says `refused`.
 """
@@ -119,6 +120,7 @@ class Ingest:
                 problem = WireError(place, f"lies more than {MAX_AHEAD_S} s in the future; is the device's clock set?")
                 _explain_quarantined(conn, device_id, told, rows, problem, received_us=received_us)
                 return self._refuse(conn, device_id, payload, problem, road=road, received_us=received_us)
+            lanes.explain(conn, device_id, told, rows[0].seq, received_us=received_us)
             for hole in find_holes(acked_seq, standing.mark.t_us, rows):
                 lanes.note_hole(conn, device_id, told, hole, received_us=received_us)
             self._store_rows(conn, device_id, payload, told, rows, received_us=received_us)

@@ -62,10 +62,17 @@ def note_hole(conn: Connection, device_id: str, batch: Batch, hole: Hole, *, rec
         event.append(conn, Event(left.to_us, received_us, "gap.recorded", "device", *about))
 
 
+def explain(conn: Connection, device_id: str, batch: Batch, first_seq: int, *, received_us: int) -> None:
+    """Keep the gaps that new rows of the batch explain; before its holes are found, for one of them may be its own."""
+    for row in batch.events:
+        if row.gap is not None and row.seq >= first_seq:
+            gap.explain(conn, device_id, batch.store_id, row.gap, received_us=received_us)
+
+
 def store_events(
     conn: Connection, device_id: str, store_id: str, rows: Sequence[DeviceEvent], *, received_us: int
 ) -> None:
-    """Store new rows of the events lane: alarms and gaps to their tables, everything to the event table."""
+    """Store new rows of the events lane: alarms to their table, everything to the event table."""
     for row in rows:
         if row.alarm is not None:
             # No condition: the rule is gone. That is told in the device's own words.
@@ -76,8 +83,6 @@ def store_events(
             continue  # the alarm's own events say it, with the alarm's number
         if row.kind in reported.KINDS:
             continue  # written from the reported state, which says the same and cannot be lost
-        if row.gap is not None:
-            gap.explain(conn, device_id, store_id, row.gap, received_us=received_us)
         event.append(conn, _device_event(device_id, store_id, row, received_us))
 
 

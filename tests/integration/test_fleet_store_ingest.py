@@ -175,10 +175,11 @@ GAP = Gap(Lane.TELEMETRY, 2, 4, T0_US + STEP_US, T0_US + 4 * STEP_US, 30, "the d
 
 
 @pytest.mark.parametrize("explained_first", [True, False])
+@pytest.mark.parametrize("kind", ["gap.recorded", "batch.quarantined"])
 def test_what_the_device_explains_wins_over_what_was_found_whichever_comes_first(
-    database_url: str, *, explained_first: bool
+    database_url: str, kind: str, *, explained_first: bool
 ):
-    explanation = events([event(1, "gap.recorded", gap=GAP)])
+    explanation = events([event(1, kind, gap=GAP)])
     after_the_hole = telemetry([segment(7, [7.0])], prev_seq=1)
 
     async def story() -> list[KeptGap]:
@@ -192,6 +193,20 @@ def test_what_the_device_explains_wins_over_what_was_found_whichever_comes_first
 
     assert [(one.from_seq, one.to_seq, one.count) for one in kept] == [(2, 4, 30), (5, 6, None)]
     assert kept[0].reason == "the disk budget was spent"
+
+
+def test_a_hole_that_its_own_batch_explains_is_no_surprise(database_url: str):
+    lost = Gap(Lane.EVENTS, 1, 2, T0_US, T0_US + STEP_US, 2, "the fleet could not read it")
+
+    async def story() -> tuple[list[KeptGap], list[Any]]:
+        async with a_fleet(database_url) as fleet:
+            await fleet.take(events([event(3, "batch.quarantined", gap=lost)], prev_seq=0))
+            return await gaps(fleet), [one.kind for one in await fleet.events("gap.", "batch.")]
+
+    kept, told = run(story())
+
+    assert [(one.from_seq, one.to_seq, one.count) for one in kept] == [(1, 2, 2)]
+    assert told == ["batch.quarantined"]
 
 
 # Events.
