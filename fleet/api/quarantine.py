@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field
 
 from fleet.api import page
 from fleet.api.access import Admin, Given, Reader
@@ -12,6 +13,8 @@ from fleet.api.times import iso
 from fleet.store import quarantine
 
 router = APIRouter(tags=["quarantine"])
+
+QuarantineId = Annotated[int, Path(ge=1, le=2**63 - 1, examples=[3])]
 
 
 class QuarantineItem(Model):
@@ -25,7 +28,7 @@ class QuarantineItem(Model):
     place: str
     problem: str
     batch: str
-    size_bytes: int
+    size_bytes: int = Field(description="Of the bytes that are kept; 0: they were let go, or discarded.")
 
 
 @router.get("/quarantine", responses=responses(401, 403, 422))
@@ -42,6 +45,20 @@ async def list_quarantine(
     return page.page_of([_item(one) for one in found], limit, found[-1].id if found else None)
 
 
+@router.get("/quarantine/{quarantine_id}", responses=responses(401, 403, 404, 422))
+async def get_quarantined(services: Given, _caller: Reader, quarantine_id: QuarantineId) -> QuarantineItem:
+    """Show one batch: what of it could not be read, and where."""
+    return _item(await services.db.read(lambda conn: quarantine.find(conn, quarantine_id)))
+
+
+@router.post("/quarantine/{quarantine_id}/discard", responses=responses(401, 403, 404, 422))
+async def discard_quarantined(services: Given, caller: Admin, quarantine_id: QuarantineId) -> QuarantineItem:
+    """Drop the bytes of one batch for good; what it was, when and why it could not be read is kept."""
+    now_us = services.now_us()
+    done = await services.db.write(lambda conn: quarantine.discard(conn, quarantine_id, now_us=now_us, by=caller.actor))
+    return _item(done)
+
+
 @router.get(
     "/quarantine/{quarantine_id}/body",
     response_class=Response,
@@ -50,10 +67,8 @@ async def list_quarantine(
         200: {"description": "The bytes as they came.", "content": {"application/octet-stream": {}}},
     },
 )
-async def get_quarantine_body(
-    services: Given, _caller: Admin, quarantine_id: Annotated[int, Path(ge=1, le=2**63 - 1)]
-) -> Response:
-    """Download the bytes of one batch, as they came; empty if they were let go since."""
+async def get_quarantine_body(services: Given, _caller: Admin, quarantine_id: QuarantineId) -> Response:
+    """Download the bytes of one batch, as they came; empty if they were let go since, or discarded."""
     body = await services.db.read(lambda conn: quarantine.body(conn, quarantine_id))
     return Response(body, media_type="application/octet-stream", headers={"X-Content-Type-Options": "nosniff"})
 

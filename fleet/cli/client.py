@@ -51,6 +51,14 @@ class Client:
         """Get one document. `parts` are the path's segments, each quoted; None in the query is left out."""
         return self._ask("GET", parts, query=query)
 
+    def content(self, *parts: str) -> bytes:
+        """Return the bytes at an address."""
+        with self._translated():
+            answer = self._http.get(_path(parts))
+            if answer.is_error:
+                raise problem(answer)
+            return answer.content
+
     def post(self, *parts: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         """Post one document; None in the body is left out."""
         return self._ask("POST", parts, body={key: value for key, value in body.items() if value is not None})

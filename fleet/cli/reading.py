@@ -13,7 +13,7 @@ from fleet.cli.nearest import naming_neighbours
 from fleet.cli.options import device_argument, json_option, limit_option, range_options
 from fleet.cli.output import print_json, say, value
 from fleet.cli.shell import Command
-from fleet.cli.times import clock
+from fleet.cli.times import clock, in_order
 
 NDJSON = "application/x-ndjson"
 
@@ -65,6 +65,7 @@ def readings(  # noqa: PLR0913 - one option a fact
     """
     if as_json and as_csv:
         raise click.UsageError("Choose one of --json and --csv.")
+    in_order(from_us, to_us)
     with naming_neighbours(client, device_id):
         lines = client.lines(
             "devices", device_id, "readings", accept=NDJSON, series=series, from_=from_us, to=to_us, limit=limit

@@ -16,6 +16,11 @@ STATES = (
     *("new", "triaged", "assigned", "scheduled", "on_site", "repaired", "verifying", "resolved", "closed"),
     *("on_hold", "canceled"),
 )
+REASONS = {
+    "on_hold": ("customer", "parts", "vendor", "problem", "access"),
+    "canceled": ("duplicate", "false_alarm", "expected"),
+}
+REASONS_HELP = " ".join(f"Of {state}: {', '.join(words)}." for state, words in REASONS.items())
 TIMELINE = 15  # newest events shown
 
 
@@ -141,12 +146,15 @@ def assign(client: Client, ticket_id: str, assignee: str, *, as_json: bool) -> N
 @ticket.command(examples=("fleet ticket move 7 repaired", "fleet ticket move 7 on_hold --reason parts"))
 @ticket_argument()
 @click.argument("state", metavar="STATE", type=click.Choice(STATES))
-@click.option("--reason", metavar="WORD", help="Of on_hold: customer, parts, vendor, problem, access. Of canceled: "
-              "duplicate, false_alarm, expected.")  # fmt: skip
+@click.option("--reason", metavar="WORD", help=REASONS_HELP)
 @json_option()
 @pass_client
 def move(client: Client, ticket_id: str, state: str, reason: str | None, *, as_json: bool) -> None:
     """Move a ticket to another state; refused (exit code 4) where the state it is in forbids it."""
+    choices = REASONS.get(state)
+    if choices and reason not in choices:
+        said = f"{reason!r} is no reason of {state}" if reason else f"{state} needs a reason"
+        raise click.UsageError(f"{said}; say --reason with one of: {', '.join(choices)}.")
     done = client.post("tickets", ticket_id, "move", body={"to": state, "reason": reason})
     if as_json:
         print_json(done)

@@ -115,6 +115,12 @@ class Time(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+def in_order(from_us: int | None, to_us: int | None) -> None:
+    """Raise a usage error where --from lies after --to: nothing would be found, and that would read as nothing was."""
+    if from_us is not None and to_us is not None and from_us > to_us:
+        raise click.UsageError(f"--from ({iso(from_us)}) lies after --to ({iso(to_us)}).")
+
+
 class Span(click.ParamType[int]):
     """A length of time on the command line, in microseconds."""
 

@@ -14,7 +14,7 @@ from fleet.cli.options import device_argument, device_option, json_option, range
 from fleet.cli.output import print_array, say, text, value
 from fleet.cli.shell import Command
 from fleet.cli.sse import Message, messages
-from fleet.cli.times import clock
+from fleet.cli.times import clock, in_order
 from fleet.errors import Busy
 
 EVENT_STREAM = "text/event-stream"
@@ -130,6 +130,7 @@ def events(  # noqa: PLR0913 - one option a fact
     as_json: bool,
 ) -> None:
     """List what has happened to a device, newest last."""
+    in_order(from_us, to_us)
     with naming_neighbours(client, device_id):
         found = client.items("devices", device_id, "events", kind=kind, from_=from_us, to=to_us)
         wanted = found if limit is None else deque(found, maxlen=limit)

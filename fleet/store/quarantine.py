@@ -1,7 +1,7 @@
 """Quarantine: what could not be read, bytes and all, until a person has looked at it.
 
 The same bytes are kept once. A device cannot fill the disk with garbage: beyond `MAX_KEPT` batches the bytes of the
-oldest are let go; the row that says what, when and why stays.
+oldest are let go. Those of one batch can be discarded. Either way the row that says what, when and why stays.
 """
 
 from dataclasses import dataclass
@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select, update
 
 from agent.wire.codec import batch_id
+from fleet.core.actor import Actor
+from fleet.core.event import Event
 from fleet.errors import NotFound
+from fleet.store import event
 from fleet.store.schema import quarantine as table
 from fleet.store.upsert import insert_new
 
 MAX_KEPT = 256  # batches of one device whose bytes are kept
 MAX_BODY_BYTES = 1_000_000  # of one batch; the gateway refuses longer ones before they come here
 MAX_PAGE = 1000  # rows
+
+
+_ROWS = select(
+    *(column for column in table.c if column is not table.c.body), func.length(table.c.body).label("size_bytes")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class Quarantined:
     place: str  # JSONPath into the batch, "$" for the whole
     problem: str
     batch: str  # batch_id of the bytes
-    size_bytes: int  # of the body that is kept
+    size_bytes: int  # of the body that is kept; 0: it was let go, or discarded
 
 
 def put(  # noqa: PLR0913 - one row
@@ -62,8 +70,7 @@ def page(
     conn: Connection, *, device_id: str | None = None, before: int | None = None, limit: int = 100
 ) -> list[Quarantined]:
     """Return quarantined batches, newest first; `before` is the last id of the page before."""
-    columns = [column for column in table.c if column is not table.c.body]
-    query = select(*columns, func.length(table.c.body).label("size_bytes"))
+    query = _ROWS
     if device_id is not None:
         query = query.where(table.c.device_id == device_id)
     if before is not None:
@@ -72,12 +79,33 @@ def page(
     return [Quarantined(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
+def find(conn: Connection, quarantine_id: int) -> Quarantined:
+    """Return one batch, without its bytes; raises NotFound."""
+    row = conn.execute(_ROWS.where(table.c.id == quarantine_id)).one_or_none()
+    if row is None:
+        raise NotFound(
+            f"nothing is in quarantine under the number {quarantine_id}", hint="`fleet quarantine list` shows all."
+        )
+    return Quarantined(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
 def body(conn: Connection, quarantine_id: int) -> bytes:
-    """Return the bytes of one batch as they came; raises NotFound. Empty: they were let go."""
-    found = conn.execute(select(table.c.body).where(table.c.id == quarantine_id)).scalar_one_or_none()
-    if found is None:
-        raise NotFound(f"nothing is in quarantine under the number {quarantine_id}")
-    return bytes(found)
+    """Return the bytes of one batch as they came; raises NotFound. Empty: they were let go, or discarded."""
+    find(conn, quarantine_id)
+    return bytes(conn.execute(select(table.c.body).where(table.c.id == quarantine_id)).scalar_one())
+
+
+def discard(conn: Connection, quarantine_id: int, *, now_us: int, by: Actor) -> Quarantined:
+    """Drop the bytes of one batch and keep its row; again is no error. Appends `batch.discarded`. Raises NotFound."""
+    found = find(conn, quarantine_id)
+    if not found.size_bytes:
+        return found
+    conn.execute(update(table).where(table.c.id == quarantine_id).values(body=b""))
+    text = f"The {found.size_bytes} bytes of a batch of {found.device_id} were discarded from quarantine."
+    data = {"quarantine": quarantine_id, "batch": found.batch, "bytes": found.size_bytes}
+    about = ("device", found.device_id, by.id, by.origin, text, found.device_id, data)
+    event.append(conn, Event(now_us, now_us, "batch.discarded", *about))
+    return find(conn, quarantine_id)
 
 
 def count(conn: Connection, device_id: str) -> int:

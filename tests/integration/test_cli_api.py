@@ -273,3 +273,33 @@ def test_a_claim_and_a_devices_own_config_are_taken_back(told: Callable[..., Non
         assert "revoked" in again.stdout
 
     told(story)
+
+
+def test_a_quarantined_batch_is_shown_fetched_and_discarded_and_its_line_stays(
+    told: Callable[..., None], tmp_path: Path
+):
+    async def story(desk: Desk, run: Run) -> None:
+        await desk.fleet.take(b"not a batch at all")
+        (listed,) = shown(await run("quarantine", "list", "--json"))
+        number, file = str(listed["id"]), tmp_path / "batch"
+
+        seen = await run("quarantine", "show", number)
+        fetched = await run("quarantine", "fetch", number, str(file))
+        again = await run("quarantine", "fetch", number, str(file))
+        piped = await run("quarantine", "fetch", number, "-")
+        refused = await run("quarantine", "discard", number, scope=Scope.TECHNICIAN)
+        for _ in range(2):
+            assert shown(await run("quarantine", "discard", number, "--json"))["size_bytes"] == 0
+        gone = await run("quarantine", "fetch", number, "-")
+
+        assert listed["problem"] in " ".join(seen.stdout.split())
+        assert (fetched.exit_code, file.read_bytes()) == (0, b"not a batch at all")
+        assert (again.exit_code, "cannot be written" in again.stderr) == (2, True)
+        assert piped.stdout_bytes == b"not a batch at all"
+        assert refused.exit_code == 4
+        assert (gone.exit_code, "not kept any more" in gone.stderr) == (3, True)
+        assert (await run("quarantine", "show", "999")).exit_code == 3
+        assert len(shown(await run("quarantine", "list", "--json"))) == 1
+        assert [one.actor for one in await desk.fleet.events("batch.discarded")] == ["user:admin-1"]
+
+    told(story)

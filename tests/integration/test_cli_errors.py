@@ -89,6 +89,22 @@ def test_a_wrong_command_line_is_a_usage_error():
     assert run("config set --product p --device d -", "http://127.0.0.1:1").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("readings d board.temp --from -1h --to -2h", "lies after --to"),
+        ("events d --from now --to 2020-01-01", "lies after --to"),
+        ("ticket move 7 on_hold", "on_hold needs a reason; say --reason with one of: customer, parts, vendor"),
+        ("ticket move 7 canceled --reason parts", "'parts' is no reason of canceled; say --reason with one of: dupl"),
+    ],
+)
+def test_what_can_be_told_without_the_server_is_a_usage_error(words: str, said: str):
+    done = run(words, "http://127.0.0.1:1")
+
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+
+
 def test_a_server_that_is_no_fleet_is_told_apart():
     done, _ = asked_of({"/devices": Response("<html>", 200)}, "device list")
 

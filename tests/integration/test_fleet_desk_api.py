@@ -104,6 +104,7 @@ def test_errors_are_problems_with_a_hint(sqlite_url: str) -> None:
         ("POST", "/tokens", "admin"),
         ("DELETE", "/tokens/1", "admin"),
         ("GET", "/quarantine/1/body", "admin"),
+        ("POST", "/quarantine/1/discard", "admin"),
         ("POST", "/alarms/1/ack", "technician"),
         ("POST", "/tickets/1/notes", "technician"),
         ("POST", "/tickets/1/assign", "technician"),
