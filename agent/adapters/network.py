@@ -1,11 +1,14 @@
 """The checks of `fleet-agent doctor` on the way to the fleet: name, proxy, gateway, link.
 
 Each goes one step further than the one before, so that the first that fails is the cause: the name, TCP, TLS with the
-fleet's CA, the device's certificate. The gateway is asked what any EST client may ask; nothing is changed there.
+fleet's CA, the device's certificate. Nothing is changed there: the gateway is asked what any EST client may ask, and
+then whether it would take a batch of this device, by announcing one that is too large. A device that the fleet knows is
+told so (413); one that it does not know, or has revoked, is refused before that (401, 403).
 """
 
 import email.utils
 import http.client
+import json
 import os
 import socket
 import ssl
@@ -17,11 +20,13 @@ from agent.adapters.tls import client_context
 from agent.core.finding import Finding, fail, ok, warn
 from agent.errors import Misconfigured
 from agent.settings import Identity
+from agent.wire.limits import MAX_BATCH_BYTES
 
 TIMEOUT_S = 10.0
 ALERT_S = 0.5  # for the server to say after the handshake that it does not take the certificate (TLS 1.3)
 MOST_APART_S = 60.0  # of the two clocks; the resolution of a Date header and a slow line are far below
 QUESTION = "/.well-known/est/cacerts"
+BATCHES = "/v1/sync"
 PROXIES = ("https_proxy", "all_proxy", "no_proxy")
 
 
@@ -105,8 +110,36 @@ def _check_gateway(way: Way, context: ssl.SSLContext) -> Iterator[Finding]:
             "Check that the port is a Fieldline gateway; if the device was revoked, it needs a new claim.",
         )
         return
-    yield ok(way.name, f"{way.host}:{way.port} answers in {took_ms:.0f} ms and takes the certificate.")
+    refused = _refusal(way, context)
+    if refused:
+        yield fail(
+            way.name, refused, "Ask the fleet's operator; with a new claim: sudo fleet-agent enroll CLAIM --force"
+        )
+    else:
+        yield ok(way.name, f"{way.host}:{way.port} answers in {took_ms:.0f} ms and takes this device.")
     yield from _check_time(answer.getheader("Date"))
+
+
+def _refusal(way: Way, context: ssl.SSLContext) -> str:
+    """Return why the gateway takes no batch of this device; "" if it does, or has nothing to say of it."""
+    connection = http.client.HTTPSConnection(way.host, way.port, timeout=TIMEOUT_S, context=context)
+    try:
+        connection.putrequest("POST", BATCHES)
+        connection.putheader("Content-Length", str(MAX_BATCH_BYTES + 1))  # announced, and never sent
+        connection.endheaders()
+        answer = connection.getresponse()
+        said = answer.read(2000)
+    except (OSError, http.client.HTTPException):
+        return ""  # the question before was answered: this one is about the device alone
+    finally:
+        connection.close()
+    if answer.status not in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
+        return ""
+    try:
+        detail = json.loads(said).get("detail", "")
+    except (ValueError, AttributeError):
+        detail = ""
+    return f"The fleet does not take this device: {detail or f'it answers {answer.status}'}."
 
 
 def _check_time(said: str | None) -> Iterator[Finding]:
