@@ -8,6 +8,8 @@ from pathlib import Path
 
 from _feed import Wire
 
+from agent.adapters.local import ask
+from agent.settings import StateDir
 from firmware_sim.scenarios.stage import Stage
 from firmware_sim.scenarios.world import SERVER, World
 
@@ -77,11 +79,9 @@ class Ours:
                     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM segment").fetchone()[0])
         return 0
 
-    def status(self) -> dict[str, dict[str, int]]:
-        """Return what the agent says of itself."""
-        return dict(
-            json.loads(self._stage.run("fleet-agent", "status", "--json", "--state", str(self._world.state(DEVICE))))
-        )
+    def waiting(self) -> int:
+        """Return how many readings wait for an ack, as the agent says."""
+        return int(json.loads(ask(StateDir(self._world.state(DEVICE)).socket, "status"))["buffer"]["readings"])
 
     def arrived(self, first: int, after: int) -> list[int]:
         """Return the numbers `first` … `after - 1` that the fleet has, as often as it has them."""

@@ -22,7 +22,7 @@ from _meter import HEAD, peak_mb, row, use
 from _ours import Ours
 
 from firmware_sim.scenarios.stage import Stage
-from firmware_sim.scenarios.world import World
+from firmware_sim.scenarios.world import SERVER, World
 
 STEP_S = float(os.environ.get("SECONDS", "10"))
 RATES = (5_000, 10_000, 20_000, 30_000, 40_000, 60_000, 80_000, 100_000, 150_000)  # readings a second
@@ -84,19 +84,27 @@ def _settled(ours: Ours, feed: Feed) -> Counter[int]:
 
 def _drained() -> tuple[float, float, int]:
     with Stage() as stage, World(stage) as world:
+
+        def server_s() -> float:
+            return sum(use(pid).cpu_s for pid in stage.family(SERVER))
+
         ours = Ours(stage, world)
         ours.start()
         stage.wait_for("the agent runs", lambda: ours.wire.held_by(ours.pid), most_s=30)
         ours.stop()
         wrote = ours.prefill(round(DAYS * 86_400), BACKLOG_READINGS_S)
-        began = time.monotonic()
+        before, began = server_s(), time.monotonic()
         ours.start()
         stage.wait_for("the agent has its port", lambda: ours.wire.held_by(ours.pid), most_s=30)
-        while (left := ours.status()["buffer"]["readings"]) and time.monotonic() - began < 600:  # noqa: PLR2004 - s
+        while (left := ours.waiting()) and time.monotonic() - began < 600:  # noqa: PLR2004 - s
             sys.stdout.write(f"  {time.monotonic() - began:5.1f} s: {left:,} readings wait\n")
             sys.stdout.flush()
             time.sleep(1)
-        return time.monotonic() - began, peak_mb(ours.pid), wrote["readings"]
+        took = time.monotonic() - began
+        sys.stdout.write(
+            f"  the agent used {use(ours.pid).cpu_s:.1f} s of CPU, the server {server_s() - before:.1f} s\n"
+        )
+        return took, peak_mb(ours.pid), wrote["readings"]
 
 
 def _starts() -> list[tuple[float, float]]:
