@@ -34,7 +34,7 @@ from agent.adapters.mqtt import connect
 from agent.adapters.process import rss_bytes
 from agent.adapters.serial_port import SerialPorts
 from agent.adapters.standing import load_local, load_standing, local_status
-from agent.adapters.tls import client_context
+from agent.adapters.tls import FleetContext, client_context, use_renewed
 from agent.adapters.vitals import Vitals as Machine
 from agent.core.config import DeviceConfig, parse_config
 from agent.core.local import NO_LOCAL
@@ -55,7 +55,7 @@ from agent.services.sync import Gateway, Says, Sync
 from agent.settings import Identity, StateDir, load_identity
 from agent.wire.codec import encode
 from agent.wire.document import DocumentError
-from agent.wire.messages import Lane, RoadHealth
+from agent.wire.messages import Clock, Lane, RoadHealth
 
 log = logging.getLogger(__name__)
 
@@ -161,10 +161,10 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     """Make the parts; nothing runs yet."""
     boot = Boot(boot_id(), clock.state)
     rng = random.SystemRandom().random
-    tls = client_context(identity)
+    tls = client_context(identity, clock.now_us, lambda: clock.state() is Clock.SYNCED)
     recorder = Recorder(buffer, clock, boot, await restore(buffer), rng)
     acquire = Acquire(clock, SerialPorts(clock), find, recorder.readings, recorder.event)
-    renew = _renew(identity, state, clock, tls)
+    renew = _renew(identity, state, clock, tls, lambda: sync)
 
     async def apply(config: DeviceConfig) -> None:
         buffer.budget = config.budget
@@ -198,7 +198,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         problem=lambda: recorder.problem,
         newest=recorder.newest,
         clock=lambda: _clock_status(clock, sync),
-        sync=lambda: _sync_status(server, sync),
+        sync=lambda: _sync_status(server, sync, renew),
         reported=configure.reported,
         local=lambda: local.status(configure.running()),
     )
@@ -207,7 +207,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     supervise = Supervise(
         manager,
         acquire.alive,
-        lambda: sentence(identity.device_id, acquire.health(), _sync_status(server, sync), recorder.problem),
+        lambda: sentence(identity.device_id, acquire.health(), _sync_status(server, sync, renew), recorder.problem),
     )
     look = Look(identity.device_id, __version__, os.getpid(), clock, views)
     return Agent(state, buffer, recorder, acquire, sync, configure, checkup, renew, supervise, look, answers, manager)
@@ -251,13 +251,16 @@ class Overlaid:
         return local_status(self.file, self.problem, toml)
 
 
-def _renew(identity: Identity, state: StateDir, clock: SystemClock, tls: ssl.SSLContext) -> Renew:
+def _renew(
+    identity: Identity, state: StateDir, clock: SystemClock, tls: FleetContext, sync: Callable[[], Sync]
+) -> Renew:
     command = (sys.executable, "-m", "agent.cli", "renew", "--state", str(state.root))
 
     def use(renewed: Identity) -> None:
-        tls.load_cert_chain(renewed.cert_path, renewed.key_path)  # for the connections from now on
+        use_renewed(tls, renewed)
+        sync().renewed()
 
-    return Renew(identity, clock, command, lambda: load_identity(state), use)
+    return Renew(identity, clock, command, lambda: load_identity(state), use, lambda: sync().status().is_refused)
 
 
 def _gateway(identity: Identity, tls: ssl.SSLContext, proxy: str) -> Gateway:
@@ -297,13 +300,15 @@ def _clock_status(clock: SystemClock, sync: Sync) -> ClockStatus:
     return ClockStatus(clock.state(), round(status.server_offset_us / US_PER_S, 3) if status.last_ack_us else None)
 
 
-def _sync_status(server: str, sync: Sync) -> SyncStatus:
+def _sync_status(server: str, sync: Sync, renew: Renew) -> SyncStatus:
     status = sync.status()
     works = status.road is not None and not status.last_error
     road = str(status.road) if works else "link" if status.is_link_up else "none"
     error = status.last_error
-    if status.is_refused:
-        error = f"The fleet does not accept this device; it needs a new claim. {error}"
+    if renew.problem:
+        error = f"The fleet does not accept this device; it needs a new claim. {renew.problem}"
+    elif status.is_refused:
+        error = f"The fleet does not accept this device; it tries to renew its certificate. {error}"
     return SyncStatus(server, road, status.last_ack_us, iso(status.last_ack_us), error)
 
 

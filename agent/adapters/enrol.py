@@ -31,7 +31,8 @@ REQUEST_NAME = "fieldline-device"  # the fleet names the device; what the reques
 def enrol(claim: Claim, state: StateDir, now_us: int, *, force: bool = False) -> Identity:
     """Enrol this device; returns its identity. Raises Misconfigured, Refused or Unavailable, and then changed nothing.
 
-    With `force` an enrolled device joins anew: the old identity and the old fleet's config are given up.
+    With `force` an enrolled device joins anew: the old identity and the old fleet's config are given up. The config is
+    kept where it comes back under its id to the same fleet, after a revocation or too long a time in a cupboard.
     """
     if state.identity.exists() and not force:
         raise Misconfigured(
@@ -54,8 +55,10 @@ def enrol(claim: Claim, state: StateDir, now_us: int, *, force: bool = False) ->
         cert_issued_us=issued.issued_us,
         cert_expires_us=issued.expires_us,
     )
-    for path in (state.identity, state.config):
-        remove_file(path)
+    is_back = _is_same(state, identity.device_id, ca_pem)
+    remove_file(state.identity)
+    if not is_back:
+        remove_file(state.config)
     replace_file(state.key, key_pem, mode=KEY_MODE)
     replace_file(state.chain, ca_pem)
     replace_file(state.cert, issued.pem)
@@ -69,7 +72,7 @@ def renew(state: StateDir, now_us: int) -> Identity:
     identity = load_identity(state)
     ca_pem = state.chain.read_bytes()
     key_pem = state.key.read_bytes()
-    est = Est(identity.host, identity.gateway_port, now_us)
+    est = Est(identity.host, identity.gateway_port, now_us, identity.cert_issued_us)
     body = est.reenroll(ca_pem, state.cert, state.key, keys.make_request(key_pem, identity.device_id))
     issued = _checked(keys.check_issued(keys.read_certificates(body), key_pem, ca_pem))
     if issued.device_id != identity.device_id:
@@ -121,6 +124,13 @@ def _checked(issued: keys.Issued) -> keys.Issued:
     if not DEVICE_ID.fullmatch(issued.device_id):
         raise Refused(f"The fleet named this device {issued.device_id!r}, which is not a device id.")
     return issued
+
+
+def _is_same(state: StateDir, device_id: str, ca_pem: bytes) -> bool:
+    try:
+        return load_identity(state).device_id == device_id and state.chain.read_bytes() == ca_pem
+    except (Misconfigured, OSError):
+        return False
 
 
 def _already(state: StateDir) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import httpx
 
+from agent.adapters.tls import FleetContext, fleet_context
 from agent.errors import Misconfigured, Refused, Unavailable
 
 WELL_KNOWN = "/.well-known/est"
@@ -34,9 +35,12 @@ _CERT_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_
 class Est:
     """One server's EST service."""
 
-    def __init__(self, host: str, port: int, now_us: int) -> None:
+    def __init__(self, host: str, port: int, now_us: int, floor_us: int = 0) -> None:
+        """Know the clock's time, and the least that it can be: when the device's own certificate was issued."""
         self._server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._host = host
+        self._now_us = now_us
+        self._floor_us = floor_us
         self._now = datetime.fromtimestamp(now_us / 1e6, UTC)
 
     def cacerts(self) -> tuple[bytes, str]:
@@ -67,14 +71,30 @@ class Est:
 
     def reenroll(self, ca_pem: bytes, cert: Path, key: Path, request: bytes) -> bytes:
         """Ask for the next certificate, proving who we are by the present one."""
-        with self._client(_with_certificate(ca_pem, cert, key)) as client:
-            answer = client.post(f"{WELL_KNOWN}/simplereenroll", content=request, headers=_CSR_HEADERS)
-            return self._body(answer, "simplereenroll")
+        context = self._with_certificate(ca_pem, cert, key)
+        for is_last in (False, True):
+            try:
+                with self._client(context) as client:
+                    answer = client.post(f"{WELL_KNOWN}/simplereenroll", content=request, headers=_CSR_HEADERS)
+                    return self._body(answer, "simplereenroll")
+            except Misconfigured:
+                if is_last or not context.doubts_clock:  # the fleet's certificate has shown that the clock is behind
+                    raise
+        raise AssertionError
 
     def test_connect(self, ca_pem: bytes, cert: Path, key: Path) -> None:
         """Make one request with a certificate, to see that the server takes it; raises Unavailable or Refused."""
-        with self._client(_with_certificate(ca_pem, cert, key)) as client:
+        with self._client(self._with_certificate(ca_pem, cert, key)) as client:
             self._body(client.get(f"{WELL_KNOWN}/cacerts"), "cacerts")
+
+    def _with_certificate(self, ca_pem: bytes, cert: Path, key: Path) -> FleetContext:
+        context = fleet_context(self._floor_us, lambda: self._now_us, lambda: False)
+        context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+        try:
+            context.load_cert_chain(cert, key)
+        except (OSError, ssl.SSLError) as error:
+            raise Misconfigured(f"{cert} and {key} do not fit together: {error}.", hint="Enroll anew.") from error
+        return context
 
     @contextmanager
     def _client(self, context: ssl.SSLContext) -> Iterator[httpx.Client]:
@@ -145,15 +165,6 @@ def _trusting(ca_pem: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, checks the name, and trusts nobody yet
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=ca_pem.decode("ascii"))
-    return context
-
-
-def _with_certificate(ca_pem: bytes, cert: Path, key: Path) -> ssl.SSLContext:
-    context = _trusting(ca_pem)
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise Misconfigured(f"{cert} and {key} do not fit together: {error}.", hint="Enroll anew.") from error
     return context
 
 

@@ -1,21 +1,105 @@
-"""The one TLS context of both roads: the device's certificate, and the fleet's own CA as the only one trusted."""
+"""The one TLS context of both roads: the device's certificate, and the fleet's own CA as the only one trusted.
+
+A machine without a battery for its clock wakes up in 1970, or where it was switched off a year ago. It must reach its
+fleet all the same, for the fleet is where it learns the time. So validity in time is judged by a clock only as far
+as the clock can be believed:
+
+    it shows a time before the device's own certificate was issued      it is wrong, for certain
+    the server's certificate, signed by the fleet's CA, is not valid
+    yet, and no time server has set the clock                           it is behind: the CA signs nothing in advance
+
+In both cases the chain, the name and the key are verified as ever, and instead of the clock's time that of the device's
+own certificate is the least that it can be: a server's certificate that ended before is refused.
+"""
 
 import ssl
+from collections.abc import Callable
+from typing import Any
 
 from agent.errors import Misconfigured
 from agent.settings import Identity
+from agent.wire.limits import MAX_TIME_US
+
+NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python does not name
+NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID
+US_PER_S = 1_000_000
 
 
-def client_context(identity: Identity) -> ssl.SSLContext:
-    """Make the context: TLS 1.2 or later, the server's name verified; raises Misconfigured if a file will not do."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
+class FleetContext(ssl.SSLContext):
+    """Verifies the fleet's server. `now_us` and `is_synced` tell of the clock, `floor_us` is the least it can show."""
+
+    now_us: Callable[[], int]
+    is_synced: Callable[[], bool]
+    floor_us: int
+    is_behind: bool  # a certificate of the fleet has shown that the clock is
+
+    @property
+    def doubts_clock(self) -> bool:
+        """Tell whether validity in time is left out."""
+        return self.now_us() < self.floor_us or (self.is_behind and not self.is_synced())
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 - as the one it stands before
+        """Wrap a socket, with time left out or not as of now."""
+        flags = self.verify_flags & ~NO_CHECK_TIME
+        self.verify_flags = flags | NO_CHECK_TIME if self.doubts_clock else flags
+        return super().wrap_socket(*args, **options)
+
+
+class _Socket(ssl.SSLSocket):
+    """Looks at how a handshake ends."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own signature
+        """Shake hands; raises SSLCertVerificationError."""
+        context = self.context
+        try:
+            super().do_handshake(block)
+        except ssl.SSLCertVerificationError as error:
+            if isinstance(context, FleetContext) and error.verify_code == NOT_YET_VALID:
+                context.is_behind = True  # the next connection goes by it
+            raise
+        if isinstance(context, FleetContext) and context.doubts_clock:
+            _check_end(self.getpeercert(), context.floor_us)
+
+
+def fleet_context(floor_us: int, now_us: Callable[[], int], is_synced: Callable[[], bool]) -> FleetContext:
+    """Make a context that trusts nobody yet: TLS 1.2 or later, chain and name verified, time as far as it is known."""
+    context = FleetContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = _Socket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.now_us, context.is_synced, context.floor_us, context.is_behind = now_us, is_synced, floor_us, False
+    return context
+
+
+def client_context(
+    identity: Identity, now_us: Callable[[], int] = lambda: MAX_TIME_US, is_synced: Callable[[], bool] = lambda: True
+) -> FleetContext:
+    """Make the context of a device, which believes the clock unless told of it; raises Misconfigured for a bad file."""
+    context = fleet_context(identity.cert_issued_us, now_us, is_synced)
     try:
         context.load_verify_locations(identity.chain_path)
         context.load_cert_chain(identity.cert_path, identity.key_path)
     except (OSError, ssl.SSLError) as error:
-        raise Misconfigured(
-            f"The certificate or key of {identity.device_id} in {identity.cert_path.parent} cannot be used: {error}.",
-            hint="Check the files' rights, or enroll the device anew.",
-        ) from error
+        raise _unusable(identity, error) from error
     return context
+
+
+def use_renewed(context: FleetContext, identity: Identity) -> None:
+    """Show the new certificate on connections from now on; raises Misconfigured."""
+    try:
+        context.load_cert_chain(identity.cert_path, identity.key_path)
+    except (OSError, ssl.SSLError) as error:
+        raise _unusable(identity, error) from error
+    context.floor_us = identity.cert_issued_us
+
+
+def _check_end(certificate: Any, floor_us: int) -> None:  # noqa: ANN401 - ssl's dict
+    ends_us = int(ssl.cert_time_to_seconds(certificate["notAfter"])) * US_PER_S
+    if ends_us < floor_us:
+        raise ssl.SSLCertVerificationError("the server's certificate ended before the device's own was issued")
+
+
+def _unusable(identity: Identity, error: Exception) -> Misconfigured:
+    return Misconfigured(
+        f"The certificate or key of {identity.device_id} in {identity.cert_path.parent} cannot be used: {error}.",
+        hint="Check the files' rights, or enroll the device anew.",
+    )

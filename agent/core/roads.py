@@ -111,6 +111,10 @@ class Roads:
             wait_s = self._gateway_backoff.failed()
         self._gateway_at = now + wait_s
 
+    def renewed(self, now: float) -> None:
+        """Take note that the device shows another certificate: both roads are tried at once."""
+        self._link_at = self._gateway_at = now
+
     def acked(self, road: Road, link_port: int) -> None:
         """Take note that a road works, and of where the link is."""
         self.link_port = link_port

@@ -226,7 +226,7 @@ def _certificate(cert: CertificateStatus) -> str:
     if not cert.expires_us:
         return "its dates are not known"
     if cert.days_left < 0:
-        return f"EXPIRED {cert.expires}: enroll anew with --force"
+        return f"EXPIRED {cert.expires}: it is renewed once the fleet is reached, or needs a claim"
     warning = "; renewal is overdue" if cert.days_left < DAYS_LEFT_WARNING else ""
     return f"{cert.days_left} days left (until {cert.expires}){warning}"
 

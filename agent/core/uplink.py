@@ -49,6 +49,7 @@ from agent.core.uplink_events import (
     LinkDown,
     LinkUp,
     Pushed,
+    Readmitted,
     Renew,
     Renewed,
     Rewind,
@@ -188,7 +189,7 @@ class Uplink:
             actions.append(Send(name, self._flights, road, lane.mark, lane.cursor, most, snapshot=is_stale))
         return actions
 
-    def _take(self, event: Input, now: float) -> list[Action]:
+    def _take(self, event: Input, now: float) -> list[Action]:  # noqa: C901 - one case an input
         match event:
             case Committed():
                 self._committed(event)
@@ -198,6 +199,9 @@ class Uplink:
                 return self._acked(event.ack, now)
             case Failed():
                 self._failed(event, now)
+            case Readmitted():
+                self.roads.renewed(now)
+                self.call_at = now
             case LinkUp():
                 self.roads.link_up()
                 self.call_at = min(self.call_at, now)

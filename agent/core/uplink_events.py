@@ -66,6 +66,11 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
+class Readmitted:
+    """The device has a new certificate: what the fleet said to the old one counts no more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pushed:
     """A config came over the link, before any ack told of it."""
 
@@ -79,7 +84,7 @@ class Renewed:
     is_done: bool
 
 
-Input = Committed | Built | Acked | Failed | LinkUp | LinkDown | Wake | Pushed | Renewed
+Input = Committed | Built | Acked | Failed | LinkUp | LinkDown | Wake | Readmitted | Pushed | Renewed
 
 
 @dataclass(frozen=True, slots=True)

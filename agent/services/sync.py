@@ -29,6 +29,7 @@ from agent.core.uplink_events import (
     LinkDown,
     LinkUp,
     Pushed,
+    Readmitted,
     Renew,
     Renewed,
     Rewind,
@@ -123,6 +124,11 @@ class Sync:
         """Return how the sync fares."""
         return self._status
 
+    def renewed(self) -> None:
+        """Call the fleet anew with another certificate, whatever it said to the one before."""
+        self._status = replace(self._status, is_refused=False, last_error="")
+        self._inbox.put_nowait(Readmitted())
+
     def wake(self) -> None:
         """Call the fleet now, as far as a road is open: there is something to report."""
         self._inbox.put_nowait(Wake())
@@ -152,6 +158,8 @@ class Sync:
         while True:
             event = await self._next_input(uplink)
             road = self._note(event)
+            if isinstance(event, Readmitted) and self._gateway is not None:
+                await self._gateway.rest()  # its connection shows the certificate that was
             for action in uplink.handle(event, self._clock.mono_s()):
                 await self._do(action, group)
             self._status = replace(self._status, is_link_up=uplink.roads.link_is_up, next_s=uplink.next_s)
