@@ -32,6 +32,7 @@ from agent.adapters.lock import held
 from agent.adapters.log import tail
 from agent.adapters.mqtt import connect
 from agent.adapters.process import rss_bytes
+from agent.adapters.salvage import SALVAGING, Salvaged, salvage
 from agent.adapters.serial_port import SerialPorts
 from agent.adapters.standing import load_local, load_standing, local_status
 from agent.adapters.tls import FleetContext, client_context, use_renewed
@@ -61,6 +62,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_DEADLINE_S = 1.5  # to commit what was read, at the end
 LAST_SYNC_S = 1.5  # for the fleet to take it
+DAMAGED = ".damaged"  # what `set_aside` adds to the name of a damaged file
 LOOK_S = 0.05  # between looks whether it has
 US_PER_S = 1_000_000
 
@@ -72,10 +74,10 @@ async def run(state: StateDir, config: Path | None, clock: SystemClock) -> None:
         standing = _load_standing(state)
         seed = _read_seed(config, standing)
         try:
-            async with _buffer(state) as (buffer, note):
+            async with _buffer(state) as (buffer, salvaged):
                 agent = await _wire(identity, state, clock, buffer, standing)
-                if note:
-                    agent.recorder.event("buffer.damaged", state.buffer.name, note)
+                if salvaged is not None:
+                    await _tell_salvaged(agent.recorder, buffer, salvaged)
                 await agent.run(seed)
         except Damaged:
             set_aside(state.buffer, "-wal", "-shm")  # the next start begins a new one
@@ -272,17 +274,34 @@ def _gateway(identity: Identity, tls: ssl.SSLContext, proxy: str) -> Gateway:
 
 
 @asynccontextmanager
-async def _buffer(state: StateDir) -> AsyncIterator[tuple[Buffer, str]]:
-    """Open the buffer; a damaged one is set aside, and the second value says so."""
+async def _buffer(state: StateDir) -> AsyncIterator[tuple[Buffer, Salvaged | None]]:
+    """Open the buffer; a damaged one is set aside, and what could be carried over is the second value."""
     async with contextlib.AsyncExitStack() as stack:
+        aside = state.buffer.with_name(state.buffer.name + DAMAGED)
+        was_left = not state.buffer.exists() and aside.exists()  # set aside by the life before, which found the damage
         try:
-            opened, note = await stack.enter_async_context(Buffer.open(state.buffer)), ""
-        except Damaged as error:
-            aside = set_aside(state.buffer, "-wal", "-shm")
-            note = f"{error.message} It was set aside as {aside.name}; a new one was started."
-            log.warning("%s", note)
             opened = await stack.enter_async_context(Buffer.open(state.buffer))
-        yield opened, note
+        except Damaged as error:
+            log.warning("%s", error.message)
+            aside = set_aside(state.buffer, "-wal", "-shm")
+            was_left = True
+            opened = await stack.enter_async_context(Buffer.open(state.buffer))
+        was_left |= aside.exists() and bool(await opened.value(SALVAGING))  # the life before did not come to its end
+        salvaged = await salvage(aside, opened) if was_left else None
+        if salvaged is not None:
+            log.warning("a damaged buffer was set aside as %s; %s", aside.name, salvaged)
+        yield opened, salvaged
+
+
+async def _tell_salvaged(recorder: Recorder, buffer: Buffer, salvaged: Salvaged) -> None:
+    """Tell the fleet of a damaged buffer, and of what was in it and is lost."""
+    text = f"The buffer was damaged and set aside as {buffer.path.name}{DAMAGED}; a new one was started. {salvaged}"
+    recorder.event("buffer.damaged", buffer.path.name, text)
+    for gap in salvaged.gaps:
+        recorder.event("gap.recorded", gap.lane, f"{gap.count} entries: {gap.reason}.", gap=gap)
+    with contextlib.suppress(Unavailable):  # then it is all done again at the next start
+        await recorder.flush()
+        await buffer.commit([], {SALVAGING: ""})
 
 
 async def _backlog(buffer: Buffer) -> Backlog:

@@ -46,9 +46,11 @@ WAL_PAGES = 1000  # pages in the WAL before a checkpoint: the hot page is copied
 CACHE_KIB = 512  # page cache; the agent appends and reads in order, so a larger one would only cost memory
 THINNING_TRIES = 4  # to find rows worth thinning, before some are dropped: a step has to end soon
 SENT_SLACK_BYTES = 4 * 1024 * 1024  # of rows that batches carry before it is written how far they have come
+CHECK_S = 5.0  # for the look for damage at the start
 BUSY_MS = 5_000  # wait for another process (an inspection, a backup) to let go of the file
 
 _MOST_ROWS = {Lane.EVENTS: MAX_EVENTS, Lane.TELEMETRY: MAX_SEGMENTS}  # in one batch
+_DAMAGED_HINT = "Set the file aside; the agent starts a new one."
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _REOPEN = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 """After these the file is opened anew: a disk that was mounted again is not the one that the old descriptors see."""
@@ -111,7 +113,7 @@ class Buffer:
 
     async def prove(self) -> None:
         """Write that the fleet's marks are not above the bases; no row above them may leave before."""
-        await self._call(lambda: self._commit((), {_base_key(lane): "" for lane in Lane}))
+        await self._call(lambda: self._commit((), {_key("base", lane): "" for lane in Lane}))
 
     async def renew(self, rows: Sequence[Row], bases: Mapping[Lane, int]) -> None:
         """Take a new store_id and write `rows`, in one transaction; rows up to the bases are deleted or set aside."""
@@ -205,22 +207,25 @@ class Buffer:
 
     def _open(self) -> None:
         self._connect_on()
+        damage = lots.find_damage(self._db, CHECK_S)
+        if damage:
+            raise Damaged(f"The buffer {self.path} is damaged: {damage}.", hint=_DAMAGED_HINT)
         self.store_id = self._values("store_id")["store_id"]
         for lane, table in TABLES.items():
             newest = self._db.execute(
                 f"SELECT seq, through_bytes, through_readings FROM {table} ORDER BY seq DESC LIMIT 1"  # noqa: S608 - a constant
             ).fetchone()
             self._totals[lane] = _Totals(*(newest or (0, 0, 0)))
-            self._marks[lane] = int(self._values(_mark_key(lane)).get(_mark_key(lane), 0))
+            self._marks[lane] = int(self._values(_key("mark", lane)).get(_key("mark", lane), 0))
             self._restore_sent(lane)
-            base = self._values(_base_key(lane)).get(_base_key(lane)) or str(self._totals[lane].seq)
+            base = self._values(_key("base", lane)).get(_key("base", lane)) or str(self._totals[lane].seq)
             self._bases[lane] = int(base)
-            self._unwritten[_base_key(lane)] = base  # before the first row above it
+            self._unwritten[_key("base", lane)] = base  # before the first row above it
         self._note_room()
 
     def _restore_sent(self, lane: Lane) -> None:
         """Find how far batches of earlier lives may have come: what is written, and the slack that need not be."""
-        written = self._values(_sent_key(lane)).get(_sent_key(lane))
+        written = self._values(_key("sent", lane)).get(_key("sent", lane))
         most = self._totals[lane].through_bytes
         if written is not None:
             most = lots.through(self._db, lane, max(int(written), self._marks[lane])) + SENT_SLACK_BYTES
@@ -276,7 +281,7 @@ class Buffer:
         self._note_room()
 
     def _renew(self, rows: Sequence[Row], bases: Mapping[Lane, int]) -> None:
-        values = {key: text for lane in Lane for key, text in ((_base_key(lane), ""), (_mark_key(lane), "0"))}
+        values = {key: text for lane in Lane for key, text in ((_key("base", lane), ""), (_key("mark", lane), "0"))}
         values["store_id"] = uuid.uuid4().hex
         self._commit(rows, values, gone=bases)
         self.store_id = values["store_id"]
@@ -313,15 +318,15 @@ class Buffer:
         if seq <= self._sent[lane]:
             return
         self._sent[lane] = seq
-        self._unwritten[_sent_key(lane)] = str(seq)
+        self._unwritten[_key("sent", lane)] = str(seq)
         through_bytes = lots.through(self._db, lane, seq)
         if through_bytes > self._sent_bytes[lane]:
-            self._db.execute(_PUT_VALUE, (_sent_key(lane), str(seq)))
+            self._db.execute(_PUT_VALUE, (_key("sent", lane), str(seq)))
             self._sent_bytes[lane] = through_bytes + SENT_SLACK_BYTES
 
     def _set_mark(self, lane: Lane, seq: int) -> None:
         self._marks[lane] = seq
-        self._unwritten[_mark_key(lane)] = str(seq)
+        self._unwritten[_key("mark", lane)] = str(seq)
 
     def _give_up(self, lane: Lane, through_seq: int) -> None:
         if through_seq <= self._marks[lane]:
@@ -444,22 +449,14 @@ class Buffer:
         return found
 
 
+def _key(kind: str, lane: Lane) -> str:
+    return f"{kind}.{lane}"
+
+
 _PUT_VALUE = "INSERT OR REPLACE INTO value (key, value) VALUES (?, ?)"
 
 
 _THINNED = "thinned.telemetry"  # key of the seq up to which rows were thinned, or found not worth it
-
-
-def _base_key(lane: Lane) -> str:
-    return f"base.{lane}"
-
-
-def _sent_key(lane: Lane) -> str:
-    return f"sent.{lane}"
-
-
-def _mark_key(lane: Lane) -> str:
-    return f"mark.{lane}"
 
 
 def _with_totals(row: Row, totals: _Totals) -> tuple[int, int, int, int, int, bytes]:
@@ -474,9 +471,7 @@ def _with_totals(row: Row, totals: _Totals) -> tuple[int, int, int, int, int, by
 def _translate(error: sqlite3.Error, path: Path) -> AgentError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code, without SQLite's extension
     if code in _DAMAGED:
-        return Damaged(
-            f"The buffer {path} is damaged: {error}.", hint="Set the file aside; the agent starts a new one."
-        )
+        return Damaged(f"The buffer {path} is damaged: {error}.", hint=_DAMAGED_HINT)
     if code == sqlite3.SQLITE_FULL:
         return Unavailable(f"The disk that holds the buffer {path} is full.", hint="Make room on it.")
     return Unavailable(f"The buffer {path} cannot be written or read: {error}.", hint="Check the disk and its rights.")

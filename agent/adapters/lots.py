@@ -5,6 +5,7 @@ was shed in the middle is in the table `shed`, and left out. Called in the buffe
 """
 
 import sqlite3
+import time
 from typing import cast
 
 from agent.core.shedding import Lot, Shed
@@ -118,6 +119,19 @@ def forget(db: sqlite3.Connection, lane: Lane, through_seq: int) -> None:
         (through_seq,),
     )
     db.execute(f"UPDATE {table} SET quarantined = 1 WHERE seq <= ?", (through_seq,))  # noqa: S608 - a constant
+
+
+def find_damage(db: sqlite3.Connection, for_s: float) -> str:
+    """Look for damage in the whole file, for a bounded time; "" if none was found. Raises SQLite's error, too."""
+    deadline = time.monotonic() + for_s
+    db.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
+    try:
+        found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError:  # interrupted: the rest is found damaged when it is read, or not at all
+        return ""
+    finally:
+        db.set_progress_handler(None, 0)
+    return "" if found == "ok" else found
 
 
 def _count(db: sqlite3.Connection, lane: Lane, seq: int, through_readings: int, body: bytes) -> int:
