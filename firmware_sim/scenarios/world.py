@@ -115,12 +115,13 @@ class World:
         return self.stage.folder / f"{device}.ledger"
 
     def emitted(self, device: str, source: str = "board") -> list[Frame]:
-        """Return what the device's board put on a wire that somebody listened to."""
-        rows = ledger.read(self.ledger(device))
+        """Return what the device's board put on the wire; certain is only what somebody must have heard.
+
+        What the ledger marks as lost may have been heard after all, in the moment in which a port went away.
+        """
         return frames(
             (f"{source}.{row.quantity}", row.t_us, row.value, row.lost_on_wire == ledger.ON_WIRE)
-            for row in rows
-            if row.lost_on_wire != ledger.LOST
+            for row in ledger.read(self.ledger(device))
         )
 
     def stored(self, device: str, series: Sequence[str]) -> list[Frame]:
