@@ -116,11 +116,13 @@ def test_a_certificate_of_the_future_is_refused_where_a_time_server_has_set_the_
                 shake(context, port)
 
 
-@pytest.mark.parametrize("clock_us", [IN_1970_US, now_us() - 20 * 365 * DAY_US])
-def test_a_device_renews_with_its_clock_in_the_past(tmp_path: Path, clock_us: int):
+@pytest.mark.parametrize("years_ago", [20, 56])
+def test_a_device_renews_with_its_clock_in_the_past(tmp_path: Path, years_ago: int):
     state = StateDir(tmp_path / "state")
     with EstServer(tmp_path).serving() as server:
         first = enrol(server.claim, state, now_us())
         server.life = dt.timedelta(days=200)
+
+        clock_us = max(IN_1970_US, now_us() - years_ago * 365 * DAY_US)
 
         assert renew(state, clock_us).cert_expires_us > first.cert_expires_us
