@@ -88,7 +88,8 @@ class _Lane:
     acked_at: float = -math.inf
     flight: _Flight | None = None
     base: int = 0
-    is_proven: bool = True  # the fleet's mark is not above `base`
+    is_proven: bool = True  # the fleet has said where it stands on this lane
+    fleet_mark: int = 0  # and it was here, when it did
 
 
 class Uplink:
@@ -254,10 +255,14 @@ class Uplink:
         """Do what the ack of this flight means: the table at the top of the module."""
         lane = self._lanes[name]
         if ack.acked_seq is not None:
-            most = max(lane.top, flight.last_seq or 0) if lane.is_proven else lane.base
-            if ack.acked_seq > most:
-                return self._renew()
+            if lane.is_proven and ack.acked_seq > max(lane.top, flight.last_seq or 0):
+                return self._renew({name: other.mark for name, other in self._lanes.items()})
+            lane.fleet_mark = ack.acked_seq if not lane.is_proven else lane.fleet_mark
             self._prove(lane)
+            if self._went_back():
+                return self._renew({name: min(it.base, it.fleet_mark) for name, it in self._lanes.items()})
+            if lane.fleet_mark > lane.base:
+                return []  # the other lane is to be asked first
         is_behind = ack.acked_seq is not None and ack.acked_seq < flight.prev_seq
         if ack.refused is not None and ack.refused.quarantined:
             return self._set_aside(name, flight, ack) + (self._rewind(name, ack) if is_behind else [])
@@ -276,21 +281,26 @@ class Uplink:
             for other in self._lanes.values():
                 other.owed |= other.top > other.cursor
 
-    def _renew(self) -> list[Action]:
+    def _went_back(self) -> bool:
+        """Tell, once both lanes have been answered, whether the fleet has what the buffer never wrote."""
+        lanes = self._lanes.values()
+        return all(lane.is_proven for lane in lanes) and any(lane.fleet_mark > lane.base for lane in lanes)
+
+    def _renew(self, bases: Mapping[Lane, int]) -> list[Action]:
         """Ask for a new store_id; what is in flight under the old one is nobody's any more."""
         self._is_renewing = True
-        is_proven = all(lane.is_proven for lane in self._lanes.values())
         for lane in self._lanes.values():
             self._ground(lane)
-        return [Renew(tuple((name, lane.mark if is_proven else lane.base) for name, lane in self._lanes.items()))]
+        return [Renew(tuple(bases.items()))]
 
     def _renewed(self, event: Renewed, now: float) -> None:
         self._is_renewing = False
         for lane in self._lanes.values():
             if event.is_done:
-                lane.mark = lane.cursor = lane.base = 0
+                lane.mark = lane.cursor = lane.base = lane.fleet_mark = 0
                 lane.is_proven = True
             else:
+                lane.is_proven = False
                 lane.not_before = now + lane.backoff.failed()
             lane.owed = True
 

@@ -236,8 +236,10 @@ class SyncSchedule(RuleBasedStateMachine):
             self.stores += 1
             self.disk.store = self.stores
             for lane, base in bases.items():
+                forgotten = {it for seq, it in self.disk.rows[lane].items() if seq <= base}
+                assert forgotten <= self.ever_stored | self.ever_quarantined, "forgot what the fleet never had"
                 self.disk.rows[lane] = {seq: it for seq, it in self.disk.rows[lane].items() if seq > base}
-                self.disk.mark[lane] = self.disk.base[lane] = 0
+                self.disk.mark[lane], self.disk.base[lane] = 0, None
             self.is_proven = True
             self.disk.write()
         self.feed(Renewed(is_done))
