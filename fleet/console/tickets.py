@@ -85,7 +85,7 @@ async def add_note(request: Request, services: Services, user: User) -> Response
 
 def _page(conn: Connection, ticket_id: int, user: User) -> dict[str, object]:
     found = ticket.get(conn, ticket_id)
-    kept = evidence.of_ticket(conn, ticket_id)
+    kept = evidence.settled(conn, evidence.of_ticket(conn, ticket_id))  # with what has arrived since
     alarmed = {each.series for each in kept.open_alarms}
     # The timeline is the ticket's and its alarm's; notes are read only for those who may see them.
     events = event.page(conn, noun="ticket", noun_id=str(ticket_id), limit=SHOWN_EVENTS)
