@@ -82,13 +82,13 @@ def test_a_products_config_goes_to_its_devices_but_those_with_their_own(sqlite_u
 def test_a_device_that_lost_its_own_config_is_told_its_products_at_once(sqlite_url: str):
     async def story() -> None:
         async with telling(sqlite_url) as (db, heard):
-            for target, name in ((Target.PRODUCT, "freezer"), (Target.DEVICE, "own-1")):
+            for target, name, told in ((Target.PRODUCT, "freezer", 6), (Target.DEVICE, "own-1", 8)):
                 await db.write(
                     lambda conn, target=target, name=name: config.set_document(
                         conn, target, name, f"# {target}\n", now_us=NOW_US, by=FLEET
                     )
                 )
-            await until(_has(heard, 8), "both are told")
+                await until(_has(heard, told), f"all that the {target}'s config is for are told")
             assert await db.write(lambda conn: config.unset(conn, "own-1", now_us=NOW_US, by=FLEET))
             await until(_has(heard, 10), "the device is told")
 
