@@ -1,7 +1,7 @@
 # make demo    set up everything and run the main job     (ARGS=--check: unattended, with a verdict)
 # make test    set up everything and run the tests        (ARGS="-k outbox" …)
 # make lint    ruff, mypy --strict, import-linter
-# make bench   print the figures                          (BENCH=agent|fleet)
+# make bench   print the figures                          (BENCH=agent|fleet, BENCH="agent soak")
 # make test-arm64   run the agent's tests on 64-bit ARM, in a Debian root under qemu (not part of the gate)
 # make dev     set up .venv and stop
 # make docs    write the reference pages that come from the code

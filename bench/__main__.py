@@ -1,7 +1,7 @@
 """Run the benchmarks of one side, or of both: `python -m bench [agent|fleet] [NAME …]`.
 
 Each benchmark is a script in `bench/agent` or `bench/fleet` that prints its figures with the peer or the limit beside
-them, from the same run, as a ratio. They assert nothing.
+them, from the same run, as a ratio. They assert nothing. Those of `LONG` take most of an hour: they run when named.
 """
 
 import subprocess
@@ -10,6 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SIDES = ("agent", "fleet")
+LONG = ("fuzz", "soak")
 
 
 def main(words: list[str]) -> int:
@@ -17,9 +18,10 @@ def main(words: list[str]) -> int:
     sides = [word for word in words if word in SIDES] or list(SIDES)
     names = [word for word in words if word not in SIDES]
     scripts = [script for side in sides for script in sorted((HERE / side).glob("*.py"))]
-    chosen = [script for script in scripts if not script.stem.startswith("_") and (not names or script.stem in names)]
+    scripts = [script for script in scripts if not script.stem.startswith("_")]
+    chosen = [script for script in scripts if (script.stem in names if names else script.stem not in LONG)]
     if not chosen:
-        known = ", ".join(script.stem for script in scripts if not script.stem.startswith("_"))
+        known = ", ".join(script.stem for script in scripts)
         sys.stderr.write(f"No benchmark is named {' '.join(names)}; there are: {known}\n")
         return 2
     worst = 0
