@@ -208,12 +208,23 @@ _PAIR = re.compile(r"([^\s=:,;]+)\s*[=:]\s*([^\s,;]*)")
 
 def _kv(options: LinesOptions) -> Parse:
     columns = [column for column in options.columns if column]
+    wanted = [column.key for column in columns]
 
     def parse(text: str) -> Values:
-        found = dict(_PAIR.findall(text))
+        pairs = _PAIR.findall(text)
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            _check_once([key for key, _ in pairs], wanted)
         return _some([(q.name, q.unit, q.from_text(found[key])) for key, q in _pairs(columns) if key in found])
 
     return parse
+
+
+def _check_once(keys: Sequence[str], wanted: Sequence[str]) -> None:
+    """Refuse a line that names a value twice: the first one lost its end, and the next one ran into it."""
+    twice = next((key for key in wanted if keys.count(key) > 1), None)
+    if twice is not None:
+        raise Unreadable(f"{twice} stands there twice, as when two lines run together,")
 
 
 def _regex(options: LinesOptions) -> Parse:

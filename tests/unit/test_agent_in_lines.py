@@ -86,6 +86,14 @@ def test_kv_with_any_of_the_separators():
     assert values(read) == [(-18.2, 0), (-18.2, 1), (1,), (None,), "fault"]
 
 
+def test_two_kv_lines_that_ran_together_are_not_believed():
+    table = 'format = "kv"\ncolumns = [{ name = "n", unit = "1" }, { name = "temp", unit = "Cel" }]'
+
+    read = dialogue(table).feed(b"n=7 temp=2n=8 temp=21.5\nn=9 door=0 temp=21.6 door=1\n", 0.0)
+
+    assert values(read) == ["fault", (9, 21.6)]
+
+
 def test_regex_with_named_groups_and_lines_to_skip():
     table = r"""format = "regex"
 pattern = 'T=(?P<temp>\S+)( F=(?P<fan>\d+))?'
