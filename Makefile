@@ -4,6 +4,7 @@
 # make bench   print the figures                          (BENCH=agent|fleet, BENCH="agent soak")
 # make test-arm64   run the agent's tests on 64-bit ARM, in a Debian root under qemu (not part of the gate)
 # make dev     set up .venv and stop
+# make wheel   build what a device installs, into dist/
 # make docs    write the reference pages that come from the code
 # make pins    resolve the pinned requirements anew
 
@@ -12,7 +13,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PARTS := .venv/.parts
 
-.PHONY: demo test test-arm64 lint bench dev docs pins clean
+.PHONY: demo test test-arm64 lint bench dev wheel docs pins clean
 .DEFAULT_GOAL := dev
 
 $(READY): pyproject.toml requirements/dev.txt requirements/bootstrap.txt
@@ -52,6 +53,9 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+
+wheel: $(READY)
+	@$(BIN)/python -m hatchling build -t wheel -d dist
 
 pins:
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url \

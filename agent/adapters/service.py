@@ -7,19 +7,22 @@ tools for users and directories are used if they are there, as they need no runn
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import agent
 from agent import __version__
 from agent.adapters.install import FILES, UNIT, Step
 from agent.adapters.local import ask
-from agent.core.status import Status
+from agent.core.status import US_PER_S, Status
 from agent.errors import Misconfigured, Unavailable
 from agent.settings import StateDir
 from agent.wire.codec import decode
 from agent.wire.errors import WireError
 
 SYSTEMD = Path("/run/systemd/system")  # sd_booted(3): there if systemd is the service manager
+UDEV = Path("/run/udev/control")  # there if udev runs; in a container the host's does, and makes the devices
 USER = "fieldline"
 TIMEOUT_S = 90.0
 
@@ -36,7 +39,7 @@ def require_root(command: str) -> None:
     if os.geteuid() != 0:
         raise Misconfigured(
             f"`fleet-agent {command}` changes the system and has to run as root.",
-            hint=f"sudo $(command -v fleet-agent) {command}",
+            hint=f"Type the same after `sudo`, with the whole path: sudo {Path(sys.argv[0]).absolute()} {command} …",
         )
 
 
@@ -71,19 +74,21 @@ def make_ready(state: StateDir, run: Call = call) -> Iterator[Step]:
 def start(state: StateDir, *, changed: bool, run: Call = call) -> Iterator[Step]:
     """Enable the service and, on an enrolled device, see that the present program and unit run."""
     run(["systemctl", "daemon-reload"])
-    if shutil.which("udevadm"):
+    if UDEV.exists():
         run(["udevadm", "control", "--reload"])
         run(["udevadm", "trigger", "--subsystem-match=tty", "--action=change"])
+    else:
+        yield Step("udev", "does not run here: the owner of serial ports is set outside this container", changed=False)
     run(["systemctl", "enable", "--quiet", UNIT])
     yield Step(UNIT, "enabled: it starts with the machine", changed=True)
     if not state.identity.exists():
         return
-    version = running_version(state)
-    if version == __version__ and not changed:
-        yield Step(UNIT, f"runs {version} already", changed=False)
+    running = running_agent(state)
+    if running and running.agent_version == __version__ and not changed and not _is_older(running):
+        yield Step(UNIT, f"runs {__version__} already", changed=False)
         return
     run(["systemctl", "restart", UNIT])
-    yield Step(UNIT, "started" if version is None else f"restarted ({version} ran before)", changed=True)
+    yield Step(UNIT, f"restarted ({running.agent_version} ran before)" if running else "started", changed=True)
 
 
 def stop(run: Call = call) -> Step:
@@ -95,13 +100,18 @@ def stop(run: Call = call) -> Step:
 def forget(run: Call = call) -> None:
     """Have systemd and udev see that the files are gone."""
     run(["systemctl", "daemon-reload"])
-    if shutil.which("udevadm"):
+    if UDEV.exists():
         run(["udevadm", "control", "--reload"])
 
 
-def running_version(state: StateDir) -> str | None:
-    """Return the version of the agent that runs; None if none answers."""
+def running_agent(state: StateDir) -> Status | None:
+    """Ask the agent that runs; None if none answers."""
     try:
-        return decode(Status, ask(state.socket, "status")).agent_version
+        return decode(Status, ask(state.socket, "status"))
     except (Unavailable, WireError):
         return None
+
+
+def _is_older(running: Status) -> bool:
+    """Tell whether the agent started before the program was put on the disk: another build of the same version."""
+    return running.t_us - running.uptime_s * US_PER_S < Path(agent.__file__).stat().st_ctime_ns // 1000

@@ -89,7 +89,8 @@ def _enrol(machine: install.Machine, claim: Claim) -> None:
     if machine.state.identity.exists():
         identity = load_identity(machine.state)
         click.echo(
-            f"This device is enrolled already, as {identity.device_id} of {identity.host}; the claim is not used."
+            f"This device is enrolled already, as {identity.device_id} of {identity.host}; the claim is not used. "
+            "To give that identity up: sudo systemctl stop fleet-agent; sudo fleet-agent enroll CLAIM --force"
         )
         return
     from agent.adapters.enrol import enrol  # noqa: PLC0415 - loads cryptography

@@ -191,11 +191,18 @@ def _buffer(buffer: BufferStatus) -> str:
     if not buffer.rows:
         return "empty: the fleet has everything"
     if not buffer.readings:
-        return f"{buffer.rows} events wait, the oldest for {_span(buffer.age_s)}"
-    return f"{buffer.readings} readings wait ({buffer.bytes / 1e3:.0f} kB), the oldest for {_span(buffer.age_s)}"
+        return f"{counted(buffer.rows, 'event')}, the oldest for {_span(buffer.age_s)}"
+    return f"{counted(buffer.readings, 'reading')} ({buffer.bytes / 1e3:.0f} kB), the oldest for {_span(buffer.age_s)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Say how many of something wait."""
+    return f"{count} {noun} waits" if count == 1 else f"{count} {noun}s wait"
 
 
 def _config(config: Reported) -> str:
+    if not (config.applied_hash or config.applied or config.handled):
+        return "none yet: nothing is measured until the fleet sets one"
     running = (
         f"revision {config.applied}" if config.applied else "the local first config" if config.applied_hash else "none"
     )

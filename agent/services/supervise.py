@@ -11,7 +11,7 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-WITHOUT_WATCHDOG_S = 5.0  # cadence of the status line where nobody watches
+STATUS_S = 5.0  # cadence of the status line
 FEEDS_A_PERIOD = 3  # so that one late turn of the loop is no death
 
 
@@ -38,7 +38,7 @@ class Supervise:
     async def run(self) -> None:
         """Feed until cancelled, or until the work has stopped."""
         watchdog_s = self._manager.watchdog_s
-        every_s = watchdog_s / FEEDS_A_PERIOD if watchdog_s else WITHOUT_WATCHDOG_S
+        every_s = min(watchdog_s / FEEDS_A_PERIOD, STATUS_S) if watchdog_s else STATUS_S
         shown = ""
         while True:
             if self._alive():

@@ -62,7 +62,7 @@ def create(  # noqa: PLR0913 - one option a fact
             ("valid until", when(made, "expires")),
         )
     )
-    say("On the device: fleet-agent enroll CLAIM")
+    say("On the device, with that line in the place of CLAIM: sudo fleet-agent install CLAIM")
 
 
 @claim.command("list", examples=("fleet claim list --state open",))

@@ -81,7 +81,7 @@ def config_words(item: Item) -> object:
         case "pending" | "trying" | "refused" | "rolled_back":
             return text(f"{applied or 'seed'} → {desired} ").append(word(state))
         case _:
-            return text(str(applied or "own seed") if not desired else f"{applied or 'seed'} → {desired}", "dim")
+            return text(str(applied or "none set") if not desired else f"{applied or 'seed'} → {desired}", "dim")
 
 
 @device.command(examples=("fleet device show freezer-7k3m2q", "fleet device show freezer-7k3m2q --json"))

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,13 @@ import pytest
 from agents import call
 from units import analyze
 
+from agent import __version__
 from agent.adapters import service
 from agent.adapters.install import FILES, FIRST_CONFIG, LINK, WANTED, Machine
+from agent.cli import main
+from agent.core.status import BufferStatus, ClockStatus, Status, SyncStatus, certificate, iso
 from agent.errors import Misconfigured
+from agent.wire.messages import ConfigOutcome, Reported
 
 ROOT = Path(__file__).parents[2]
 MOST_EXPOSED = 20  # tenths of `systemd-analyze security`
@@ -221,3 +226,61 @@ def test_an_enrolled_device_is_started(tmp_path: Path):
 def test_a_tool_that_fails_is_told_with_what_it_said():
     with pytest.raises(Misconfigured, match=r"`ls /not/there` failed: ls: cannot access"):
         service.call(["ls", "/not/there"])
+
+
+def test_udev_is_left_alone_where_it_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(service, "UDEV", tmp_path / "not-there")
+    said = Said()
+
+    steps = list(service.start(Machine(tmp_path).state, changed=True, run=said))
+
+    assert [one for one in said.calls if "udevadm" in one] == []
+    assert any(step.what == "udev" and "does not run here" in step.did for step in steps)
+
+
+@pytest.mark.parametrize(("age_s", "does_restart"), [(0, False), (10 * 365 * 86400, True)])
+def test_another_build_of_the_same_version_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: int, *, does_restart: bool
+):
+    state = Machine(tmp_path).state
+    state.root.mkdir(parents=True)
+    state.identity.touch()
+    now = time.time_ns() // 1000
+    running = Status(
+        version=1,
+        running=True,
+        device="freezer-1",
+        agent_version=__version__,
+        pid=1,
+        t_us=now,
+        t=iso(now),
+        uptime_s=age_s,
+        rss_bytes=0,
+        clock=ClockStatus("synced", 0.0),
+        sources=(),
+        latest=(),
+        buffer=BufferStatus(0, 0, 0, 0, None, 0.0, ""),
+        sync=SyncStatus("h:8443", "link", 0, None, ""),
+        config=Reported(0, ConfigOutcome.SEEDED, 0, "", ""),
+        certificate=certificate(now, now),
+    )
+    monkeypatch.setattr(service, "running_agent", lambda _state: running)
+    said = Said()
+
+    list(service.start(state, changed=False, run=said))
+
+    assert ("systemctl restart fleet-agent.service" in said.calls) is does_restart
+
+
+def test_who_may_not_look_is_told_to_use_sudo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["status", "--state", str(tmp_path)])
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert f"{tmp_path} is open to the agent and to root alone." in said
+    assert "sudo fleet-agent status" in said
