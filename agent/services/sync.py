@@ -13,7 +13,7 @@ from typing import Protocol
 
 from agent import __version__
 from agent.core.backoff import Rng
-from agent.core.store import Store, Stored
+from agent.core.store import Store
 from agent.core.uplink import Uplink
 from agent.core.uplink_events import (
     Acked,
@@ -41,10 +41,10 @@ from agent.core.uplink_events import (
 from agent.errors import AgentError, Busy, Refused, Unavailable
 from agent.ports import Clock
 from agent.services.link import Link
+from agent.services.pack import Packer, finish
 from agent.services.record import Boot, Recorder
-from agent.wire.codec import batch_id, decode, encode_batch
+from agent.wire.codec import decode
 from agent.wire.errors import WireError
-from agent.wire.limits import STEADY_BATCH_BYTES
 from agent.wire.messages import VERSION, Ack, Batch, ConfigDocument, Gap, Health, Lane, Reported
 from agent.wire.topics import Down
 
@@ -113,6 +113,7 @@ class Sync:
         self._says = says
         self._status = SyncStatus()
         self._inbox: asyncio.Queue[Input] = asyncio.Queue()  # bounded by what can be in flight
+        self._packers = {lane: Packer(store, lane) for lane in Lane}
         self._outboxes: dict[Lane, asyncio.Queue[Send]] = {lane: asyncio.Queue(1) for lane in Lane}
         self._roads: dict[Lane, tuple[str, Road, float]] = {}  # of the batch sent last: its name, way and moment
         self._link_task: asyncio.Task[None] | None = None
@@ -160,7 +161,8 @@ class Sync:
             road = self._note(event)
             if isinstance(event, Readmitted) and self._gateway is not None:
                 await self._gateway.rest()  # its connection shows the certificate that was
-            for action in uplink.handle(event, self._clock.mono_s()):
+            actions = uplink.handle(event, self._clock.mono_s())
+            for action in sorted(actions, key=lambda action: isinstance(action, GiveUp)):  # the next batch leaves first
                 await self._do(action, group)
             self._status = replace(self._status, is_link_up=uplink.roads.link_is_up, next_s=uplink.next_s)
             if uplink.roads.link_port != self._link_port:
@@ -215,6 +217,7 @@ class Sync:
                 self._inbox.put_nowait(built)
                 if send.road is Road.LINK:
                     await self._link.send(payload)  # the ack comes as a message
+                    await self._packers[lane].ahead(built)
                 else:
                     self._take_ack(await self._call_gateway(payload))
             except (Unavailable, Refused) as error:
@@ -223,7 +226,10 @@ class Sync:
                 self._inbox.put_nowait(Failed(lane, send.flight, wait_s, isinstance(error, Refused)))
 
     async def _build(self, send: Send) -> tuple[bytes, Built]:
-        rows, more = await self._rows(send)
+        if send.max_bytes and not self._is_proven:
+            await self._store.prove()
+            self._is_proven = True
+        rows = await self._packers[send.lane].rows(send)
         head = Batch(
             version=VERSION,
             store_id=self._store.store_id,
@@ -237,20 +243,7 @@ class Sync:
             newest=self._recorder.newest() if send.snapshot else (),
             health=self._due_health(),
         )
-        bodies = [row.body for row in rows]
-        if sum(map(len, bodies)) > STEADY_BATCH_BYTES:
-            payload = await asyncio.to_thread(encode_batch, head, bodies)  # gzip takes its time and lets go of the GIL
-        else:
-            payload = encode_batch(head, bodies)
-        return payload, Built(send.lane, send.flight, batch_id(payload), rows[-1].seq if rows else None, more)
-
-    async def _rows(self, send: Send) -> tuple[list[Stored], bool]:
-        if not send.max_bytes:
-            return [], False
-        if not self._is_proven:
-            await self._store.prove()
-            self._is_proven = True
-        return await self._store.rows(send.lane, send.after_seq, send.max_bytes)
+        return finish(send, rows, head)
 
     async def _renew(self, bases: dict[Lane, int]) -> None:
         try:

@@ -8,7 +8,6 @@ The server decodes batches with a faster library into these same classes and the
 hold the same rules. The golden vectors in `tests/vectors/` are read by both.
 """
 
-import gzip
 import hashlib
 import json
 import math
@@ -41,7 +40,9 @@ from agent.wire.messages import (
 T = TypeVar("T")
 
 GZIP_LEVEL = 6
+BACKLOG_GZIP_LEVEL = 4  # half the time of 6, for 7 % more bytes
 BATCH_ID_CHARS = 16
+_FLOATS = frozenset({float})
 NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.:/-]{{0,{limits.MAX_NAME_CHARS - 1}}}")
 
 
@@ -60,13 +61,26 @@ def encode(message: object) -> bytes:
     return json.dumps(_plain(message), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
+class Pack:
+    """Rows of a batch, compressed before it is known what its head will say: the head goes behind them.
+
+    So the batch after the one that waits for its ack can be made meanwhile. `level` is that of zlib, 1 … 9.
+    """
+
+    def __init__(self, lane: Lane, rows: Sequence[bytes], level: int = GZIP_LEVEL) -> None:
+        self._deflate = zlib.compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        key = b'{"segments":[' if lane is Lane.TELEMETRY else b'{"events":['
+        self._start = self._deflate.compress(b"".join((key, b",".join(rows), b"],")) if rows else b"{")
+
+    def finish(self, head: Batch) -> bytes:
+        """Return the payload with `head`, which is of the same lane; only once."""
+        text = encode(replace(head, segments=(), events=()))
+        return b"".join((self._start, self._deflate.compress(text[1:]), self._deflate.flush()))
+
+
 def encode_batch(head: Batch, rows: Sequence[bytes]) -> bytes:
     """Encode a batch whose rows are encoded already: `head` without rows, `rows` from `encode`, in order of seq."""
-    text = encode(replace(head, segments=(), events=()))
-    if rows:
-        key = b'"segments":[' if head.lane is Lane.TELEMETRY else b'"events":['
-        text = b"".join((text[:-1], b",", key, b",".join(rows), b"]}"))
-    return gzip.compress(text, compresslevel=GZIP_LEVEL, mtime=0)
+    return Pack(head.lane, rows).finish(head)
 
 
 def unpack(payload: bytes) -> bytes:
@@ -207,9 +221,10 @@ def _check_series(series: Series, place: str) -> None:
         raise WireError(f"{place}.dt[{at}]", f"{series.dt[at]} is negative")
     _check_time(series.t0_us, f"{place}.t0_us")
     _check_time(series.t0_us + sum(series.dt), f"{place}.dt")
+    if set(map(type, series.v)) == _FLOATS and math.isfinite(sum(cast("tuple[float, ...]", series.v))):
+        return  # nearly all there is; a sum of finite values that is not finite itself is looked at one by one
     for i, value in enumerate(series.v):
-        if type(value) is not float or not math.isfinite(value):
-            _check_value(value, f"{place}.v[{i}]")
+        _check_value(value, f"{place}.v[{i}]")
 
 
 def _check_event(event: DeviceEvent, place: str) -> None:

@@ -112,10 +112,11 @@ class Ingest:
     ) -> Ack:
         standing = intake.standing(conn, device_id, told.store_id, told.lane)
         acked_seq = standing.mark.seq
-        rows = [row for row in lanes.rows_of(told) if row.seq > acked_seq]
+        all_rows = lanes.rows_of(told)
+        rows = [row for row in all_rows if row.seq > acked_seq]
         heard = [new for new in told.newest if new.t_us <= received_us + MAX_AHEAD_S * lanes.US_PER_S]
         if rows and told.prev_seq <= acked_seq:
-            place = lanes.first_ahead(told, lanes.rows_of(told), received_us)
+            place = lanes.first_ahead(told, all_rows, received_us)
             if place is not None:
                 problem = WireError(place, f"lies more than {MAX_AHEAD_S} s in the future; is the device's clock set?")
                 _explain_quarantined(conn, device_id, told, rows, problem, received_us=received_us)

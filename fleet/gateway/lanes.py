@@ -6,7 +6,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection
 
 from agent.wire.limits import MAX_AHEAD_S, MAX_NAME_CHARS
-from agent.wire.messages import Batch, DeviceEvent, Newest, Segment
+from agent.wire.messages import Batch, DeviceEvent, Newest, Segment, Series
 from fleet.core.actor import FLEET, of_device
 from fleet.core.event import Event
 from fleet.core.hole import Hole, Row
@@ -40,12 +40,15 @@ def first_ahead(batch: Batch, rows: Sequence[Row], now_us: int) -> str | None:
 
 
 def newest_of(segments: Sequence[Segment]) -> list[Newest]:
-    """Return the last reading of each series of each segment, in order of the segments."""
-    return [
-        Newest(series.name, series.unit, series.t0_us + sum(series.dt), series.v[-1])
-        for segment in segments
-        for series in segment.series
-    ]
+    """Return the newest reading of each series of the segments; of two of one moment, the one that came later."""
+    newest: dict[str, tuple[int, Series]] = {}
+    for segment in segments:
+        for series in segment.series:
+            t_us = series.t0_us + sum(series.dt)
+            known = newest.get(series.name)
+            if known is None or t_us >= known[0]:
+                newest[series.name] = (t_us, series)
+    return [Newest(series.name, series.unit, t_us, series.v[-1]) for t_us, series in newest.values()]
 
 
 def count_readings(segments: Sequence[Segment]) -> int:

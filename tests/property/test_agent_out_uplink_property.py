@@ -126,6 +126,7 @@ class SyncSchedule(RuleBasedStateMachine):
         self.stores = 1
         self.ever_stored: set[int] = set()
         self.ever_quarantined: set[int] = set()
+        self.ever_shed: set[int] = set()  # and told as a gap, which holds where an older image has the rows again
         self.poison: set[int] = set()
         self.sends: list[Send] = []
         self.network: list[Message] = []
@@ -172,7 +173,7 @@ class SyncSchedule(RuleBasedStateMachine):
             case Disconnect():
                 self.wants_link = self.has_link = False
             case GiveUp(lane=lane, through_seq=through):
-                known = self.ever_stored | self.ever_quarantined
+                known = self.accounted()
                 given = {content for seq, content in self.disk.rows[lane].items() if seq <= through}
                 assert given <= known, "given up unstored"
                 self.disk.mark[lane] = max(self.disk.mark[lane], through)
@@ -237,7 +238,7 @@ class SyncSchedule(RuleBasedStateMachine):
             self.disk.store = self.stores
             for lane, base in bases.items():
                 forgotten = {it for seq, it in self.disk.rows[lane].items() if seq <= base}
-                assert forgotten <= self.ever_stored | self.ever_quarantined, "forgot what the fleet never had"
+                assert forgotten <= self.accounted(), "forgot what the fleet never had"
                 self.disk.rows[lane] = {seq: it for seq, it in self.disk.rows[lane].items() if seq > base}
                 self.disk.mark[lane], self.disk.base[lane] = 0, None
             self.is_proven = True
@@ -296,7 +297,7 @@ class SyncSchedule(RuleBasedStateMachine):
     def shed(self, lane: Lane, count: int) -> None:
         gone = [seq for seq in self.disk.rows[lane] if seq > self.disk.mark[lane]][:count]
         for seq in gone[:-1]:  # never the newest row: it is the lane's counter
-            del self.disk.rows[lane][seq]
+            self.ever_shed.add(self.disk.rows[lane].pop(seq))
 
     # The network.
 
@@ -423,7 +424,10 @@ class SyncSchedule(RuleBasedStateMachine):
         return [(lane, seq) for lane in Lane for seq in self.disk.rows[lane] if (lane, seq) not in self.disk.aside]
 
     def missing(self) -> set[int]:
-        return {self.disk.rows[lane][seq] for lane, seq in self.due()} - self.server.contents()
+        return {self.disk.rows[lane][seq] for lane, seq in self.due()} - self.server.contents() - self.ever_shed
+
+    def accounted(self) -> set[int]:
+        return self.ever_stored | self.ever_quarantined | self.ever_shed
 
 
 TestSyncSchedule = SyncSchedule.TestCase
