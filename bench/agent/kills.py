@@ -6,22 +6,13 @@ committed when SIGKILL struck, beside their bound: flush_s at the rate for each 
 
 import time
 
+from firmware_sim.scenarios.cast import COUNTER, config
 from firmware_sim.scenarios.stage import Stage
 from firmware_sim.scenarios.world import Board, World
 
 DEVICE = "counter-1"
 RATE_HZ, SECONDS, FLUSH_S = 1000.0, 60.0, 1.0
 KILLS = ("agent", "server", "agent", "agent", "server", "agent", "server", "agent")
-CONFIG = """
-[[source]]
-name = "board"
-port = "{port}"
-baudrate = 115200
-protocol = "lines"
-[source.lines]
-format = "csv"
-columns = [{{ name = "n", unit = "1" }}, {{ name = "temp", unit = "Cel" }}]
-"""
 
 
 def main() -> None:
@@ -29,7 +20,7 @@ def main() -> None:
     with Stage() as stage, World(stage) as world:
         world.start_server()
         world.enrol(DEVICE, "counter")
-        world.start_agent(DEVICE, CONFIG.format(port=world.port(DEVICE)))
+        world.start_agent(DEVICE, config(world.port(DEVICE), COUNTER))
         world.start_board(DEVICE, Board("counter", "csv", rate_hz=RATE_HZ))
         began = time.monotonic()
         for number, whom in enumerate(KILLS, 1):

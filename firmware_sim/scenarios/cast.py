@@ -55,6 +55,12 @@ registers = [
 ]
 """
 
+COUNTER = """protocol = "lines"
+[source.lines]
+format = "csv"
+columns = [{ name = "n", unit = "1" }, { name = "temp", unit = "Cel" }]
+"""
+
 EARLY_WARNING = """
 # Say it earlier, before the goods are at risk.
 [[rule]]
@@ -70,6 +76,11 @@ health_window_s = 5
 """
 
 
+def config(port: Path, source: str) -> str:
+    """Return a device config: one source named `board` on a port; `source` is its rest, and what else is wanted."""
+    return f'[[source]]\nname = "board"\nport = "{port}"\nbaudrate = 115200\n{source}'
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """One machine: which device it is in the fleet, and which simulated board its agent listens to."""
@@ -83,7 +94,7 @@ class Machine:
 
     def config(self, port: Path) -> str:
         """Return the device config that its agent starts with."""
-        return f'[[source]]\nname = "board"\nport = "{port}"\nbaudrate = 115200\n{self.source}'
+        return config(port, self.source)
 
 
 MACHINES = (

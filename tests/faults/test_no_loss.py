@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from firmware_sim.scenarios.cast import COUNTER, config
 from firmware_sim.scenarios.stage import Stage
 from firmware_sim.scenarios.world import Board, World
 
@@ -12,20 +13,8 @@ pytestmark = [pytest.mark.xdist_group("loss"), pytest.mark.timeout(240)]
 
 DEVICE = "counter-1"
 FLUSH_S = 0.5
+AGENT = f"\n[agent]\nflush_s = {FLUSH_S}\n"
 EXCUSED_S = FLUSH_S + 1.0  # what was read and not yet committed, and a commit under way on a slow disk
-CONFIG = """
-[agent]
-flush_s = 0.5
-
-[[source]]
-name = "board"
-port = "{port}"
-baudrate = 115200
-protocol = "lines"
-[source.lines]
-format = "csv"
-columns = [{{ name = "n", unit = "1" }}, {{ name = "temp", unit = "Cel" }}]
-"""
 
 
 def test_numbered_lines_survive_kills_of_the_agent_and_of_the_server():
@@ -33,7 +22,7 @@ def test_numbered_lines_survive_kills_of_the_agent_and_of_the_server():
         world.start_server()
         world.enrol(DEVICE, "counter")
         world.start_board(DEVICE, Board("counter", "csv", rate_hz=1000))
-        world.start_agent(DEVICE, CONFIG.format(port=world.port(DEVICE)))
+        world.start_agent(DEVICE, config(world.port(DEVICE), COUNTER + AGENT))
         stage.wait_for("readings", lambda: _stored(world), most_s=60)
         for killed in ("agent", "server", "agent"):
             time.sleep(2)
