@@ -43,6 +43,7 @@ from fleet.gateway.link import Link
 from fleet.jobs.presence import PRESENCE
 from fleet.jobs.rules import RULES
 from fleet.jobs.runner import run_jobs
+from fleet.jobs.sealing import SEALING
 from fleet.jobs.tell import tell
 from fleet.jobs.verification import VERIFICATION
 from fleet.services import Services
@@ -121,7 +122,7 @@ async def _serve_on(
             logs.hush_endings()
 
 
-JOBS = (PRESENCE, VERIFICATION, RULES)
+JOBS = (PRESENCE, VERIFICATION, RULES, SEALING)
 
 
 def _people(settings: Settings, db: Database, link: Link, authority: Authority) -> ASGIApp:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -27,9 +27,10 @@ from fleet.api.page import (
 )
 from fleet.api.problem import responses
 from fleet.api.times import iso, parse_time
+from fleet.core.rollup import DAY_S, QUARTER_S
 from fleet.errors import Invalid
 from fleet.services import Services
-from fleet.store import device, query
+from fleet.store import chart, device, query
 from fleet.store.query import Reading
 
 router = APIRouter(tags=["readings"])
@@ -39,6 +40,10 @@ DEFAULT_POINTS = 600
 MAX_POINTS = 5000
 MAX_STREAM_LIMIT = 2**63 - 1
 DEFAULT_CHART_US = 3600 * 1_000_000
+
+
+Resolution = Literal["readings", "15min", "1day"]
+MADE_OF: dict[int, Resolution] = {0: "readings", QUARTER_S: "15min", DAY_S: "1day"}
 
 
 class ReadingItem(Model):
@@ -54,12 +59,16 @@ class ChartPoints(Model):
 
     unit: str
     bucket_s: float = Field(description="Seconds; 0: the points are single readings.")
+    made_of: Resolution = Field(description="What the points were made of.")
     t: list[float] = Field(description="Seconds since 1970.")
     t_us: list[int]
     v: list[Value] | None
     min: list[float] | None
     max: list[float] | None
     gaps: list[list[float | str]] = Field(description="From, to (seconds since 1970), and why.")
+    unsure: list[list[float]] = Field(
+        description="From, to (seconds since 1970): the device's clock was not set, or not lately, when it dated these."
+    )
 
 
 @router.get(
@@ -133,7 +142,7 @@ async def get_points(  # noqa: PLR0913 - one argument a filter
     def work(conn: Connection) -> ChartPoints:
         device.get(conn, device_id)
         unit = next((one.unit for one in query.series_of(conn, device_id) if one.name == series), "")
-        found = query.points(conn, device_id, series, from_us, to_us, points=points)
+        found = chart.points(conn, device_id, series, from_us, to_us, points=points)
         return ChartPoints(
             unit=unit,
             bucket_s=found.bucket_us / 1e6,
@@ -142,6 +151,8 @@ async def get_points(  # noqa: PLR0913 - one argument a filter
             v=None if found.bucket_us else found.v,
             min=found.low if found.bucket_us else None,
             max=found.high if found.bucket_us else None,
+            made_of=MADE_OF[found.step_s],
+            unsure=[[start / 1e6, end / 1e6] for start, end in found.unsure],
             gaps=[[gap.from_us / 1e6, gap.to_us / 1e6, gap.reason] for gap in found.gaps],
         )
 

@@ -13,7 +13,7 @@ from fleet.console.template import HEADERS, render
 from fleet.console.words import unit
 from fleet.errors import Invalid
 from fleet.services import Services
-from fleet.store import alarm, config, device, event, gap, latest, presence, quarantine, query, ticket
+from fleet.store import alarm, chart, config, device, event, gap, latest, presence, quarantine, ticket
 
 US_PER_S = 1_000_000
 RANGES = ((900, "15 min"), (3600, "1 h"), (6 * 3600, "6 h"), (86_400, "24 h"), (7 * 86_400, "7 d"))
@@ -98,7 +98,7 @@ def _chosen(alarmed: list[str], known: list[str]) -> str:
 def _chart(conn: Connection, device_id: str, series: str, span: tuple[int, int], count: int) -> dict[str, object]:
     from_us, to_us = span
     device.get(conn, device_id)
-    drawn = query.points(conn, device_id, series, from_us, to_us, points=count)
+    drawn = chart.points(conn, device_id, series, from_us, to_us, points=count)
     known = latest.get(conn, device_id).get(series)
     alarms = [each for each in alarm.page(conn, device_id=device_id, limit=MAX_MARKS) if each.series == series]
     bucket_s = drawn.bucket_us / US_PER_S
@@ -108,6 +108,7 @@ def _chart(conn: Connection, device_id: str, series: str, span: tuple[int, int],
         "max": drawn.high if drawn.bucket_us else drawn.v,
         "unit": unit(known.unit) if known else "",
         "resolution": f"least and greatest of {bucket_s:.3g} s each" if drawn.bucket_us else "every reading",
+        "unsure": [{"from": start / US_PER_S, "to": end / US_PER_S} for start, end in drawn.unsure],
         "alarms": [
             {
                 "series": each.series,

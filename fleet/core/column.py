@@ -253,6 +253,20 @@ def values_of(values: Sequence[Value]) -> Values:
     return list(values)
 
 
+def pick(values: Values, rows: Ints) -> Values:
+    """Return the values at `rows`, in that order."""
+    return [values[row] for row in rows.tolist()] if isinstance(values, list) else values[rows]
+
+
+def concatenate(parts: Sequence[Values]) -> Values:
+    """Return columns as one."""
+    some = [part for part in parts if len(part)]
+    kinds = {None if isinstance(part, list) else part.dtype for part in some}
+    if kinds and len(kinds) == 1 and None not in kinds:
+        return np.concatenate(some)  # type: ignore[arg-type] # arrays of one kind
+    return [value for part in some for value in (part if isinstance(part, list) else part.tolist())]
+
+
 def write_values(values: Values) -> bytes:
     """Return a column of values; its reader knows their number. Raises ValueError for what is no reading's value."""
     if isinstance(values, list):

@@ -1,10 +1,13 @@
 """Telemetry as it came, one row a batch: what a device sent is what is kept, until it is sealed into chunks."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from fleet.store.schema import batch as table
+
+BODIES_AT_ONCE = 16  # fetched by one query
 
 _ADD = insert(table).inline()  # nobody asks for the id
 
@@ -18,6 +21,15 @@ class Span:
     from_us: int
     to_us: int
     readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A batch's body; its rows outside `first_seq`…`last_seq` are duplicates to be skipped."""
+
+    first_seq: int
+    last_seq: int
+    body: bytes
 
 
 def add(  # noqa: PLR0913 - one row
@@ -38,3 +50,12 @@ def add(  # noqa: PLR0913 - one row
             "body": body,
         },
     )
+
+
+def bodies(conn: Connection, ids: Sequence[int]) -> Iterator[Kept]:
+    """Yield batches, in the order of `ids`; a few are in memory at a time."""
+    for at in range(0, len(ids), BODIES_AT_ONCE):
+        some = ids[at : at + BODIES_AT_ONCE]
+        wanted = select(table.c.id, table.c.first_seq, table.c.last_seq, table.c.body).where(table.c.id.in_(some))
+        by_id = {row.id: Kept(row.first_seq, row.last_seq, row.body) for row in conn.execute(wanted)}
+        yield from (by_id[one] for one in some)

@@ -1,4 +1,4 @@
-"""Reading one series out of a batch's body, and leaving the rest of it undecoded.
+"""Reading a batch's body: one series of it with the rest left undecoded, or all for sealing.
 
 Only the columns of the wanted series become Python objects; all others stay bytes (msgspec's Raw).
 """
@@ -9,7 +9,7 @@ from itertools import accumulate
 import msgspec
 
 from agent.wire.codec import unpack
-from agent.wire.messages import Value
+from agent.wire.messages import Clock, Segment, Value
 
 
 class _Series(msgspec.Struct, gc=False):
@@ -21,6 +21,7 @@ class _Series(msgspec.Struct, gc=False):
 
 class _Segment(msgspec.Struct, gc=False):
     seq: int
+    clock: Clock
     series: list[_Series]
 
 
@@ -28,6 +29,11 @@ class _Body(msgspec.Struct, gc=False):
     segments: list[_Segment] = []
 
 
+class _Whole(msgspec.Struct, gc=False):
+    segments: list[Segment] = []
+
+
+_whole = msgspec.json.Decoder(_Whole)
 _body = msgspec.json.Decoder(_Body)
 _steps = msgspec.json.Decoder(list[int])
 _values = msgspec.json.Decoder(list[float | int | str | None])
@@ -50,6 +56,20 @@ def readings(body: bytes, series: str, first_seq: int, last_seq: int) -> list[tu
     return found
 
 
+def columns(body: bytes, series: str, first_seq: int, last_seq: int) -> tuple[list[int], list[Value], list[Clock]]:
+    """Return times, values and states of the clock of one series, as they stand in the body."""
+    found: tuple[list[int], list[Value], list[Clock]] = ([], [], [])
+    for segment in _body.decode(unpack(body)).segments:
+        if first_seq <= segment.seq <= last_seq:
+            for one in segment.series:
+                if one.name == series:
+                    steps = _steps.decode(one.dt)
+                    found[0].extend(accumulate(steps[1:], initial=one.t0_us))
+                    found[1].extend(_values.decode(one.v))
+                    found[2].extend([segment.clock] * len(steps))
+    return found
+
+
 def each_series(body: bytes, first_seq: int, last_seq: int) -> Iterator[tuple[str, Iterator[tuple[int, Value]]]]:
     """Yield the readings of every series, segment by segment; rows outside `first_seq`…`last_seq` are left out."""
     for segment in _body.decode(unpack(body)).segments:
@@ -58,6 +78,11 @@ def each_series(body: bytes, first_seq: int, last_seq: int) -> Iterator[tuple[st
                 times = accumulate(_steps.decode(columns.dt), initial=columns.t0_us)
                 next(times)  # dt[0] is 0: the first reading is at t0_us
                 yield columns.name, zip(times, _values.decode(columns.v), strict=True)
+
+
+def segments(body: bytes, first_seq: int, last_seq: int) -> Iterator[Segment]:
+    """Yield the segments of `first_seq`…`last_seq` with all that they say."""
+    return (one for one in _whole.decode(unpack(body)).segments if first_seq <= one.seq <= last_seq)
 
 
 def _time(reading: tuple[int, Value]) -> int:

@@ -23,14 +23,12 @@ from fleet.core.evidence import (
 )
 from fleet.core.verification import sample_period_us
 from fleet.errors import NotFound
-from fleet.store import body, config, device, event, gap, latest, query
-from fleet.store.schema import alarm, batch, reported, ticket
+from fleet.store import config, device, event, gap, latest, query
+from fleet.store.schema import alarm, reported, ticket
 
 PERIOD_READINGS = 100  # readings from which the sample period is told
 PERIOD_SPANS_US = (5 * 60 * 1_000_000, 3600 * 1_000_000, 86_400 * 1_000_000)  # how far back they are looked for
 MAX_INCOMPLETE = 10  # tickets completed in one go
-
-_BODY = (batch.c.first_seq, batch.c.last_seq, batch.c.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +138,17 @@ def _latest(conn: Connection, device_id: str) -> tuple[LatestFacts, ...]:
 def _readings(
     conn: Connection, device_id: str, from_us: int, to_us: int, *, most: int | None = None
 ) -> tuple[SeriesFacts, ...]:
-    """Collect the readings of all series in one pass over the batches, newest first, `most` looked at (about)."""
+    """Collect the readings of all series in one pass over what is kept, newest first, `most` looked at (about)."""
     units = {name: newest.unit for name, newest in latest.get(conn, device_id).items()}
     bounds = {"from_us": from_us, "to_us": to_us, "most": core.series_share(len(units))}
     found: dict[str, Collector] = {name: Collector(**bounds) for name in units}
-    mine = (batch.c.device_id == device_id) & (batch.c.to_us >= from_us) & (batch.c.from_us < to_us)
     seen = 0
-    for named in conn.execute(select(batch.c.id, batch.c.readings).where(mine).order_by(batch.c.to_us.desc())).all():
-        kept = conn.execute(select(*_BODY).where(batch.c.id == named.id)).one()
-        for name, readings in body.each_series(kept.body, kept.first_seq, kept.last_seq):
+    for count, all_series in query.recent(conn, device_id, from_us, to_us):
+        for name, readings in all_series:
             if name not in found:
                 found[name] = Collector(**bounds)
             found[name].add(readings)
-        seen += named.readings
+        seen += count
         if most is not None and seen >= most:
             break
     return tuple(collector.facts(name, units.get(name, "")) for name, collector in sorted(found.items()))

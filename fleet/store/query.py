@@ -1,27 +1,32 @@
 """Reading telemetry back: one series of one device, in order of event time, whatever order it came in.
 
-Batches are read by the time at which they begin, and merged: a reading leaves as soon as no later batch can hold an
-older one, so memory holds the batches that overlap and no more. Readings with the same time stamp come in the order
-of batches, then of the batch: that order never changes, so a place in it (`Cursor`) stays valid while data comes in.
+What is sealed stands in chunks, which do not overlap; what is not, in batches, which may. Batches are read by the time
+at which they begin, and merged: a reading leaves as soon as no later batch can hold an older one, so memory holds the
+batches that overlap and no more. Readings with the same time stamp come in the order in which they were sealed, then of
+batches, then of the batch. Sealing keeps that order, so a place in it (`Cursor`) stays valid while data comes in and is
+sealed.
 """
 
 import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
 from sqlalchemy import Connection, select
 
 from agent.wire.messages import Value
-from fleet.store import body, gap, latest
+from fleet.core.chunk import CLOCKS, sensor_of
+from fleet.core.column import Ints, Values, pick, values_of
+from fleet.store import body, chunk, gap, latest
+from fleet.store.batch import BODIES_AT_ONCE, bodies
 from fleet.store.gap import KeptGap
 from fleet.store.schema import batch
 
 Reading = tuple[int, Value]
 """Event time in µs, and value."""
 
-BODIES_AT_ONCE = 16  # batches fetched by one query
 IDS_AT_ONCE = 1024  # batches named by one round trip
 MAX_GAPS = 1000  # gaps returned with points
 
@@ -58,20 +63,20 @@ class SeriesInfo:
     v: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Points:
-    """A series for a chart: single readings (`v`), or per bucket the least and greatest (`low`, `high`).
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Readings of one series in columns, by time; `clock` holds numbers of `fleet.core.chunk.CLOCKS`."""
 
-    A bucket begins at its `t_us` and lasts `bucket_us`; buckets without a number are left out, so a spike never
-    vanishes and a gap is never drawn over. `bucket_us` is 0 for single readings.
-    """
+    t_us: Ints
+    v: Values
+    clock: Ints
 
-    t_us: list[int]
-    v: list[Value]
-    low: list[float]
-    high: list[float]
-    bucket_us: int
-    gaps: list[KeptGap]
+    def __len__(self) -> int:
+        return len(self.t_us)
+
+    def values(self) -> list[Value]:
+        """Return the values as a list."""
+        return self.v if isinstance(self.v, list) else self.v.tolist()
 
 
 def readings(  # noqa: PLR0913 - which, from, to, and where in it
@@ -90,7 +95,8 @@ def readings(  # noqa: PLR0913 - which, from, to, and where in it
     """
     if after is not None:
         from_us = max(from_us, after.t_us)
-    found = _merged(conn, device_id, series, from_us, to_us)
+    span = (conn, device_id, series, from_us, to_us)
+    found: Iterator[Reading] = heapq.merge(_sealed_readings(*span), _merged(*span), key=_time)
     if after is not None:
         found = _skip(found, after)
     return found if limit is None else islice(found, limit)
@@ -117,39 +123,70 @@ def gaps(conn: Connection, device_id: str, from_us: int, to_us: int) -> list[Kep
     return gap.page(conn, device_id, from_us=from_us, to_us=to_us, limit=MAX_GAPS)
 
 
-def points(  # noqa: PLR0913, PLR0917 - which, from, to, how many: the order of `readings`
-    conn: Connection, device_id: str, series: str, from_us: int, to_us: int, points: int
-) -> Points:
-    """Return at most `points` entries for a chart of the numbers of a series: all readings, or buckets."""
-    found = readings(conn, device_id, series, from_us, to_us)
-    single = list(islice(found, points + 1))
-    missing = gaps(conn, device_id, from_us, to_us)
-    if len(single) <= points:
-        numbers = [reading for reading in single if not isinstance(reading[1], str)]
-        return Points([t for t, _ in numbers], [v for _, v in numbers], [], [], 0, missing)
-    bucket_us = max(1, -(-(to_us - from_us) // points))
-    times: list[int] = []
-    low: list[float] = []
-    high: list[float] = []
-    for t_us, value in _chain(single, found):
-        if value is None or isinstance(value, str):
-            continue
-        start_us = from_us + (t_us - from_us) // bucket_us * bucket_us
-        if not times or times[-1] != start_us:
-            times.append(start_us)
-            low.append(value)
-            high.append(value)
-        elif value < low[-1]:
-            low[-1] = value
-        elif value > high[-1]:
-            high[-1] = value
-    return Points(times, [], low, high, bucket_us, missing)
+def blocks(conn: Connection, device_id: str, series: str, from_us: int, to_us: int) -> Iterator[Block]:
+    """Yield the readings of a series with `from_us` ≤ t < `to_us` in columns: those sealed, then batch by batch.
+
+    Each block is in order of time; blocks of batches may overlap with others. Taken together and sorted by time
+    (stable) they are what `readings` yields.
+    """
+    yield from sealed(conn, device_id, series, from_us, to_us)
+    yield from unsealed(conn, device_id, series, from_us, to_us)
 
 
-def _chain(first: list[Reading], rest: Iterator[Reading]) -> Iterator[Reading]:
-    yield from first
-    first.clear()
-    yield from rest
+def sealed(conn: Connection, device_id: str, series: str, from_us: int, to_us: int) -> Iterator[Block]:
+    """Yield what of `blocks` is sealed, in order of time."""
+    for entry in chunk.walk(conn, device_id, sensor_of(series), from_us, to_us):
+        for rows in chunk.rows(conn, device_id, entry, {series}):
+            yield from _within(Block(rows.t_us, rows.v, rows.clock), from_us, to_us)
+
+
+def unsealed(conn: Connection, device_id: str, series: str, from_us: int, to_us: int) -> Iterator[Block]:
+    """Yield what of `blocks` is not sealed yet, batch by batch as they came."""
+    numbers = {clock: number for number, clock in enumerate(CLOCKS)}
+    for kept in bodies(conn, _touching(conn, device_id, from_us, to_us)):
+        times, values, clocks = body.columns(kept.body, series, kept.first_seq, kept.last_seq)
+        if times:
+            clock = np.array([numbers[one] for one in clocks], np.int64)
+            yield from _within(Block(np.array(times, np.int64), values_of(values), clock), from_us, to_us)
+
+
+def recent(
+    conn: Connection, device_id: str, from_us: int, to_us: int
+) -> Iterator[tuple[int, Iterator[tuple[str, Iterable[Reading]]]]]:
+    """Yield the readings of all series of a device, the newest first, chunk by chunk and batch by batch.
+
+    Each with the number of its readings, and they by series; all of those that touch `from_us` ≤ t < `to_us`.
+    """
+    mine = (batch.c.device_id == device_id) & (batch.c.to_us >= from_us) & (batch.c.from_us < to_us)
+    named = conn.execute(select(batch.c.id, batch.c.to_us, batch.c.readings).where(mine)).all()
+    found: list[tuple[int, int, int, chunk.Entry | None]] = [(row.to_us, row.id, row.readings, None) for row in named]
+    found += [(one.to_us, 0, one.readings, one) for one in chunk.of_device(conn, device_id, from_us, to_us)]
+    for _, batch_id, count, entry in sorted(found, key=lambda one: one[:2], reverse=True):
+        if entry is not None:
+            rows = chunk.rows(conn, device_id, entry)
+            yield count, ((one.name, zip(one.t_us.tolist(), one.values(), strict=True)) for one in rows)
+        else:
+            kept = next(bodies(conn, [batch_id]))
+            yield count, body.each_series(kept.body, kept.first_seq, kept.last_seq)
+
+
+def _time(reading: Reading) -> int:
+    return reading[0]
+
+
+def _sealed_readings(conn: Connection, device_id: str, series: str, from_us: int, to_us: int) -> Iterator[Reading]:
+    for block in sealed(conn, device_id, series, from_us, to_us):
+        yield from zip(block.t_us.tolist(), block.values(), strict=True)
+
+
+def _within(block: Block, from_us: int, to_us: int) -> Iterator[Block]:
+    """Yield what of a block lies in the span, sorted by time, if there is anything."""
+    if (block.t_us[1:] < block.t_us[:-1]).any():
+        order = np.argsort(block.t_us, kind="stable")
+        block = Block(block.t_us[order], pick(block.v, order), block.clock[order])
+    start, end = (int(at) for at in block.t_us.searchsorted([from_us, to_us]))
+    if start < end:
+        yield Block(block.t_us[start:end], block.v[start:end], block.clock[start:end])
 
 
 def _skip(found: Iterator[Reading], after: Cursor) -> Iterator[Reading]:
@@ -188,10 +225,12 @@ def _batches(
     lazily = {"stream_results": True, "max_row_buffer": IDS_AT_ONCE}
     with conn.execute(named, execution_options=lazily) as result:
         for some in result.partitions(BODIES_AT_ONCE):
-            bodies = select(batch.c.id, batch.c.first_seq, batch.c.last_seq, batch.c.body).where(
-                batch.c.id.in_([row.id for row in some])
-            )
-            by_id = {row.id: row for row in conn.execute(bodies)}
-            for row in some:
-                kept = by_id[row.id]
+            ids = [row.id for row in some]
+            for row, kept in zip(some, bodies(conn, ids), strict=True):
                 yield row.id, row.from_us, body.readings(kept.body, series, kept.first_seq, kept.last_seq)
+
+
+def _touching(conn: Connection, device_id: str, from_us: int, to_us: int) -> list[int]:
+    """Return the ids of the batches that touch the span, in the order in which they came."""
+    mine = (batch.c.device_id == device_id) & (batch.c.to_us >= from_us) & (batch.c.from_us < to_us)
+    return sorted(conn.execute(select(batch.c.id).where(mine)).scalars())

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0002"  # of the newest migration, which makes what stands here
+REVISION = "0003"  # of the newest migration, which makes what stands here
 
 metadata = MetaData(
     naming_convention={
@@ -130,6 +130,40 @@ batch = Table(  # telemetry as it came; rows of `body` outside first_seq…last_
     Column("body", LargeBinary, nullable=False),  # gzip JSON
     UniqueConstraint("device_id", "store_id", "first_seq"),
     Index("ix_batch_device_id_to_us", "device_id", "to_us"),
+)
+
+chunk = Table(  # telemetry once it is sealed: readings of one sensor within one UTC day; chunks do not overlap
+    "chunk",
+    metadata,
+    _device_key(primary=True),
+    Column("sensor", String(128), primary_key=True),  # what stands before the first dot of its series' names
+    Column("from_us", BigInteger, primary_key=True),
+    Column("part", Integer, primary_key=True),  # 0; more only where one microsecond fills several chunks
+    Column("to_us", BigInteger, nullable=False),
+    Column("rows", Integer, nullable=False),  # of its longest series
+    Column("readings", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # docs/reference/chunk.md
+)
+
+rollup = Table(  # 96 windows of one series: a day of 15 minutes, or 96 days
+    "rollup",
+    metadata,
+    _device_key(primary=True),
+    Column("series", String(128), primary_key=True),
+    Column("step_s", Integer, primary_key=True),  # length of a window
+    Column("from_us", BigInteger, primary_key=True),
+    Column("body", LargeBinary, nullable=False),  # docs/reference/chunk.md
+)
+
+seal = Table(  # how far a device's telemetry is sealed, and what of it is still kept
+    "seal",
+    metadata,
+    _device_key(primary=True),
+    Column("turn", BigInteger, nullable=False),  # grows whenever chunks or rollups of the device change
+    Column("sealed_us", BigInteger, nullable=False),  # when batches were sealed last
+    Column("raw_from_us", BigInteger, nullable=False),  # no readings from before it are kept …
+    Column("quarter_from_us", BigInteger, nullable=False),  # … no windows of 15 minutes …
+    Column("day_from_us", BigInteger, nullable=False),  # … no days
 )
 
 latest = Table(  # newest reading of each series, one row a device

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.wire.messages import Newest, Segment
-from fleet.store import query
-from fleet.store.query import Cursor, Points, Reading
+from fleet.store import chart, query
+from fleet.store.chart import Points
+from fleet.store.query import Cursor, Reading
 
 pytest_plugins = ("databases",)
 
@@ -115,7 +116,7 @@ def test_buckets_keep_every_spike(database_url: str):
             for n in range(20):
                 await fleet.take(telemetry([segment(n + 1, values[n * 100 : n * 100 + 100])]))
             first, last = T0_US + STEP_US, T0_US + 21 * STEP_US
-            return await fleet.db.read(lambda conn: query.points(conn, DEVICE, "board.temp", first, last, 50))
+            return await fleet.db.read(lambda conn: chart.points(conn, DEVICE, "board.temp", first, last, 50))
 
     drawn = run(story())
 
@@ -130,7 +131,7 @@ def test_few_readings_are_drawn_one_by_one_with_the_gaps_between(database_url: s
         async with a_fleet(database_url) as fleet:
             await fleet.take(telemetry([segment(1, [1.0, None, "text", 4])]))
             await fleet.take(telemetry([segment(9, [5.0])], prev_seq=1))
-            return await fleet.db.read(lambda conn: query.points(conn, DEVICE, "board.temp", 0, FAR_US, 50))
+            return await fleet.db.read(lambda conn: chart.points(conn, DEVICE, "board.temp", 0, FAR_US, 50))
 
     drawn = run(story())
 

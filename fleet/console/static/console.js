@@ -162,7 +162,7 @@ class Chart {
 
   draw() {
     const colour = this.colours();
-    const { t, min, max, unit, resolution, gaps, alarms } = this.data;
+    const { t, min, max, unit, resolution, gaps, unsure, alarms } = this.data;
     if (this.plot) this.plot.destroy();
     this.plot = null;
     this.el.replaceChildren();
@@ -183,6 +183,7 @@ class Chart {
     }, [t, min, max], this.el);
     const marks = [`${t.length} points, ${resolution}`];
     if (gaps.length) marks.push(`${gaps.length} gap${gaps.length > 1 ? "s" : ""} (grey): readings that never came`);
+    if (unsure.length) marks.push("the device's clock was not sure of all these times");
     if (alarms.length) marks.push(`${alarms.length} alarm${alarms.length > 1 ? "s" : ""} (red)`);
     this.say(marks.join(" · "));
   }

@@ -1,0 +1,62 @@
+"""The sealing job: batches become chunks and rollups, device by device, some at a time.
+
+It goes round all devices that have batches, and seals those that are due. Making chunks is done beside the writer; what
+the writer does is short. It may be killed at any point: a sealing has happened whole, or not at all.
+"""
+
+import asyncio
+
+import structlog
+
+from fleet.core.column import ChunkError
+from fleet.jobs.runner import Job
+from fleet.store import seal
+from fleet.store.database import Database
+
+EVERY_S = 5.0
+DEVICES_AT_ONCE = 1000  # looked at in one turn
+TURN_S = 4.0  # after which a turn seals nothing more: a lease must outlive it
+
+_log = structlog.get_logger(part="sealing")
+
+
+class Sealing:
+    """One node's sealing: all that it keeps is where in the round it is."""
+
+    def __init__(self) -> None:
+        self._after = ""
+
+    async def turn(self, db: Database, now_us: int) -> None:
+        """Seal the next devices that are due."""
+        until = asyncio.get_running_loop().time() + TURN_S
+        after = self._after
+        due, following = await db.read(lambda conn: seal.due(conn, after=after, limit=DEVICES_AT_ONCE, now_us=now_us))
+        for device_id in due:
+            if asyncio.get_running_loop().time() > until:
+                return
+            await self._seal(db, device_id, now_us, until)
+            self._after = device_id
+        self._after = following or ""
+
+    async def _seal(self, db: Database, device_id: str, now_us: int, until: float) -> None:
+        while asyncio.get_running_loop().time() <= until:
+            try:
+                more = await seal_some(db, device_id, now_us)
+            except ChunkError as error:
+                # The others go on; this one's batches stay as they are, and can be read.
+                _log.error("a chunk is damaged, its device is not sealed", device=device_id, problem=str(error))
+                return
+            if not more:
+                return
+
+
+async def seal_some(db: Database, device_id: str, now_us: int) -> bool:
+    """Seal the device's oldest batches, whether they are due or not; tells if more are left. Raises ChunkError."""
+    made = await db.read(lambda conn: seal.plan(conn, device_id))
+    if made is None:
+        return False
+    applied = await db.write(lambda conn: seal.apply(conn, made, now_us=now_us))
+    return made.more or not applied
+
+
+SEALING = Job("sealing", EVERY_S, Sealing().turn)

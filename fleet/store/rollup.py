@@ -1,0 +1,54 @@
+"""Rollups in the database: 96 windows of one series a row; what a window is, is `fleet.core.rollup`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, select
+
+from fleet.core import rollup as core
+from fleet.core.rollup import Windows, part_of
+from fleet.store.schema import rollup as table
+from fleet.store.upsert import upsert
+
+_SPAN = (
+    select(table.c.body)
+    .where(table.c.device_id == bindparam("device_id"), table.c.series == bindparam("series"))
+    .where(table.c.step_s == bindparam("step_s"))
+    .where(table.c.from_us >= bindparam("from_us"), table.c.from_us < bindparam("to_us"))
+    .order_by(table.c.from_us)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One row to be kept."""
+
+    series: str
+    step_s: int
+    from_us: int
+    body: bytes
+
+
+def windows(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
+    conn: Connection, device_id: str, series: str, step_s: int, from_us: int, to_us: int
+) -> Iterator[Windows]:
+    """Yield the windows of a series that begin at `from_us` ≤ t < `to_us`, at most 96 at a time, by time."""
+    key = {"device_id": device_id, "series": series, "step_s": step_s}
+    span = {"from_us": part_of(max(0, from_us), step_s), "to_us": to_us}
+    for body in conn.execute(_SPAN, key | span).scalars():
+        found = core.decode(body, step_s)
+        if found.start_us[0] < from_us or found.start_us[-1] >= to_us:
+            found = found.between(from_us, to_us)
+        if len(found):
+            yield found
+
+
+def part(conn: Connection, device_id: str, series: str, step_s: int, from_us: int) -> Windows | None:
+    """Return the windows of one row, which begins at `from_us`; None if there is none."""
+    return next(windows(conn, device_id, series, step_s, from_us, from_us + 1 + core.US_PER_S * step_s * 95), None)
+
+
+def put(conn: Connection, device_id: str, made: Made) -> None:
+    """Keep a row, in the place of the one that was there."""
+    key = {"device_id": device_id, "series": made.series, "step_s": made.step_s, "from_us": made.from_us}
+    upsert(conn, table, list(key), {**key, "body": made.body})
