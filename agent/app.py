@@ -31,7 +31,7 @@ from agent.adapters.local import answering
 from agent.adapters.lock import held
 from agent.adapters.log import tail
 from agent.adapters.mqtt import connect
-from agent.adapters.process import rss_bytes
+from agent.adapters.process import rss_bytes, written_bytes
 from agent.adapters.salvage import SALVAGING, Salvaged, salvage
 from agent.adapters.serial_port import SerialPorts
 from agent.adapters.standing import load_local, load_standing, local_status
@@ -40,7 +40,7 @@ from agent.adapters.vitals import Vitals as Machine
 from agent.core.config import DeviceConfig, parse_config
 from agent.core.local import NO_LOCAL
 from agent.core.standing import Standing
-from agent.core.status import ClockStatus, LocalStatus, SyncStatus, iso, sentence
+from agent.core.status import ClockStatus, LocalStatus, SyncStatus, flash_of, iso, sentence
 from agent.errors import AgentError, Damaged, Misconfigured, Unavailable
 from agent.protocols import find
 from agent.services.acquire import Acquire
@@ -165,6 +165,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     rng = random.SystemRandom().random
     tls = client_context(identity, clock.now_us, lambda: clock.state() is Clock.SYNCED)
     recorder = Recorder(buffer, clock, boot, await restore(buffer), rng)
+    recorder.log = tail
     acquire = Acquire(clock, SerialPorts(clock), find, recorder.readings, recorder.event)
     renew = _renew(identity, state, clock, tls, lambda: sync)
 
@@ -178,7 +179,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     hands = Hands(local.parse, apply, local.save, recorder.event)
     senses = Senses(clock.mono_s, acquire.health, lambda: sync.status().last_ack_us, lambda: sync.wake())  # noqa: PLW0108 - made below
     configure = Configure(standing, hands, senses)
-    checkup = _checkup(state, clock, buffer, acquire, renew, lambda: sync)
+    checkup = _checkup(state, clock, buffer, recorder, acquire, renew, lambda: sync)
 
     def reach(port: int, will: bytes) -> AbstractAsyncContextManager[Session]:
         return connect(identity.host, port, tls, identity.device_id, will)
@@ -216,7 +217,13 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
 
 
 def _answers(state: StateDir, clock: SystemClock, buffer: Buffer, recorder: Recorder) -> Answers:
-    newest = Sources(lambda: latest_of(recorder.newest()), buffer.depth, lambda: recorder.problem, tail)
+    newest = Sources(
+        lambda: latest_of(recorder.newest()),
+        buffer.depth,
+        lambda: recorder.problem,
+        tail,
+        lambda: flash_of(written_bytes(), recorder.written_readings),
+    )
     return Answers(state.buffer, lookup, clock, newest)
 
 
@@ -332,7 +339,13 @@ def _sync_status(server: str, sync: Sync, renew: Renew) -> SyncStatus:
 
 
 def _checkup(  # noqa: PLR0913, PLR0917 - where its figures come from
-    state: StateDir, clock: SystemClock, buffer: Buffer, acquire: Acquire, renew: Renew, sync: Callable[[], Sync]
+    state: StateDir,
+    clock: SystemClock,
+    buffer: Buffer,
+    recorder: Recorder,
+    acquire: Acquire,
+    renew: Renew,
+    sync: Callable[[], Sync],
 ) -> Checkup:
     machine = Machine()
     vitals = Vitals(
@@ -343,6 +356,8 @@ def _checkup(  # noqa: PLR0913, PLR0917 - where its figures come from
         machine=lambda: machine.health(state.root),
         road=lambda: _road_health(sync()),
         server_offset_s=lambda: _clock_status(clock, sync()).server_offset_s,
+        written_bytes=written_bytes,
+        written_readings=lambda: recorder.written_readings,
     )
     return Checkup(clock, vitals)
 

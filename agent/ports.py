@@ -49,6 +49,7 @@ class Fault:
     """Bytes that could not be understood, or an answer that did not come; counted, and told in health."""
 
     problem: str
+    overlong: bool = False  # the bytes had no end: a flood, or another protocol
 
 
 @dataclass(frozen=True, slots=True)

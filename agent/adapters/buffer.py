@@ -41,8 +41,8 @@ DEFAULT_BUDGET = Budget()
 SCHEMA_VERSION = 2
 KEEP_SLACK_BYTES = 1024 * 1024  # more than that over the limit, so that rows are deleted by the megabyte
 KEEP_SLACK_S = 3600  # and of more than that over the age, by the hour
-PAGE_BYTES = 4096  # what flash translation layers write at once; smaller pages save nothing there
-WAL_PAGES = 1000  # pages in the WAL before a checkpoint: the hot page is copied into the file once in ~300 commits
+PAGE_BYTES = 1024  # a page in the log rarely lies on one page of the disk: of 4096 bytes it makes two be written
+CHECKPOINT_BYTES = 4 * 1024 * 1024  # in the WAL before its pages are copied into the file: once in some 1,000 commits
 CACHE_KIB = 512  # page cache; the agent appends and reads in order, so a larger one would only cost memory
 THINNING_TRIES = 4  # to find rows worth thinning, before some are dropped: a step has to end soon
 SENT_SLACK_BYTES = 4 * 1024 * 1024  # of rows that batches carry before it is written how far they have come
@@ -194,7 +194,8 @@ class Buffer:
 
     def _connect_on(self) -> None:
         self._connection = self._connect()
-        wal_pages = min(WAL_PAGES, self.budget.log_bytes // PAGE_BYTES // 2)
+        page_bytes = int(self._db.execute("PRAGMA page_size").fetchone()[0])  # that of the release which made the file
+        wal_pages = min(CHECKPOINT_BYTES, self.budget.log_bytes // 2) // page_bytes
         for pragma in (
             "journal_mode = WAL",
             "synchronous = FULL",

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 STATM = Path("/proc/self/statm")
+IO = Path("/proc/self/io")
 
 
 def rss_bytes() -> int:
@@ -13,3 +14,15 @@ def rss_bytes() -> int:
     except (OSError, IndexError, ValueError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def written_bytes() -> int | None:
+    """Return the bytes that this process has caused to be written to a disk (proc(5), write_bytes); None if not told.
+
+    The kernel counts whole pages as they become dirty, so a page that is written twice between two syncs counts once.
+    """
+    try:
+        lines = IO.read_text(encoding="ascii").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("write_bytes:")), None)
+    except (OSError, IndexError, ValueError):
+        return None

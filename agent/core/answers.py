@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.core.status import US_PER_S, LatestStatus, ago, iso, shown_value
+from agent.core.status import NOTHING_WRITTEN, US_PER_S, FlashStatus, LatestStatus, ago, flash_words, iso, shown_value
 from agent.rules.phase import Phase, RuleState, unpack
 from agent.rules.rule import Rule
 from agent.wire.limits import MAX_TIME_US
@@ -111,6 +111,7 @@ class BufferReport:
     file_bytes: int  # with what SQLite keeps beside it
     lanes: tuple[LaneDepth, ...]
     problem: str  # why nothing can be stored now; "" if it can
+    flash: FlashStatus = NOTHING_WRITTEN  # what it has cost the disk; a running agent alone knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,8 @@ def buffer_lines(report: BufferReport) -> Iterator[str]:
     yield f"{report.path}  {report.file_bytes / 1e6:.1f} MB"
     if report.problem:
         yield f"NOTHING IS STORED: {report.problem}"
+    if report.flash.written_bytes is not None:
+        yield flash_words(report.flash)
     for it in report.lanes:
         what = "events" if it.lane == "events" else "readings"
         waits = f"{it.readings} {what} wait ({it.bytes / 1e3:.0f} kB), the oldest since {it.oldest}"

@@ -12,6 +12,7 @@ watchdog.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import PurePath
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from agent.ports import Action, Dialogue, Emit, Fault, PortSettings, ProtocolKin
 from agent.wire.codec import NAME
 from agent.wire.document import DocumentError, Table
 from agent.wire.limits import MAX_INTEGER, MAX_SERIES, MAX_UNIT_CHARS, MAX_VALUE_CHARS
+from agent.wire.messages import SlaveHealth
 
 FIRST_REST_S = 1.0
 MAX_REST_S = 60.0
@@ -109,6 +111,19 @@ class Contained:
             self._run(ask, self._called_s)
         return found[0] if found else ""
 
+    def slaves(self) -> tuple[SlaveHealth, ...]:
+        """Return what the dialogue has counted of those on its bus; empty if it is none, or rests."""
+        found: list[SlaveHealth] = []
+
+        def ask(inner: Dialogue) -> Sequence[Action]:
+            if hasattr(inner, "slaves"):
+                found.extend(checked_slaves(inner.slaves()))
+            return ()
+
+        if self._inner is not None:
+            self._run(ask, self._called_s)
+        return tuple(found)
+
     def write(self, order: Any) -> bool:  # noqa: ANN401 - the protocol's own
         """Hand an order to write to the dialogue; False if it takes none, or none now. Raises ValueError as it does."""
         taken = getattr(self._inner, "write", None)
@@ -171,6 +186,7 @@ class ContainedTurned:
         self.due = contained.due
         self.waiting = contained.is_waiting
         self.summary = contained.summary
+        self.slaves = contained.slaves
         self.write = contained.write
 
 
@@ -192,6 +208,17 @@ def checked(actions: object) -> Sequence[Action]:
     for action in actions:
         _check(action)
     return actions
+
+
+def checked_slaves(slaves: object) -> Sequence[SlaveHealth]:
+    """Return the statistics of a bus if they are such; raises Nonsense."""
+    if not isinstance(slaves, list | tuple):
+        raise Nonsense(f"a {type(slaves).__name__} instead of a list of slaves")
+    for slave in slaves:
+        counts = astuple(slave) if isinstance(slave, SlaveHealth) else ("",)
+        if not all(type(count) is int and 0 <= count <= MAX_INTEGER for count in counts):
+            raise Nonsense(f"{slave!r:.60} instead of a slave's counts")
+    return slaves
 
 
 def _check(action: object) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.core.local import Override
-from agent.wire.messages import ConfigOutcome, Reported, SourceHealth, Value
+from agent.wire.messages import ConfigOutcome, LineHealth, Reported, SlaveHealth, SourceHealth, Value
 
 US_PER_S = 1_000_000
 US_PER_DAY = 86_400 * US_PER_S
@@ -27,6 +27,18 @@ class ClockStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class FlashStatus:
+    """What the agent has written to the disk since its start, and for how many readings."""
+
+    written_bytes: int | None = None  # as the kernel counts them; null where it does not
+    written_readings: int = 0
+    bytes_a_reading: float | None = None
+
+
+NOTHING_WRITTEN = FlashStatus()
+
+
+@dataclass(frozen=True, slots=True)
 class SourceStatus:
     """One source; counters run from the start of the agent."""
 
@@ -37,6 +49,8 @@ class SourceStatus:
     last_us: int
     last: str | None
     detail: str
+    line: LineHealth | None = None  # what went wrong on its port; null if nothing
+    slaves: tuple[SlaveHealth, ...] = ()  # of a bus
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,7 @@ class Status:
     config: Reported
     certificate: CertificateStatus
     local: LocalStatus = LocalStatus()
+    flash: FlashStatus = NOTHING_WRITTEN
 
 
 VERSION = 1
@@ -128,6 +143,13 @@ def iso(t_us: int) -> str | None:
 def certificate(expires_us: int, now_us: int) -> CertificateStatus:
     """Describe the certificate as of now; the days left are whole ones, negative once it is over."""
     return CertificateStatus(expires_us, iso(expires_us), (expires_us - now_us) // US_PER_DAY)
+
+
+def flash_of(written_bytes: int | None, written_readings: int) -> FlashStatus:
+    """Describe what was written."""
+    tells = written_bytes is not None and written_readings > 0
+    quotient = round((written_bytes or 0) / written_readings, 1) if tells else None
+    return FlashStatus(written_bytes, written_readings, quotient)
 
 
 def sentence(device: str, sources: Sequence[SourceHealth], sync: SyncStatus, problem: str) -> str:
@@ -155,6 +177,8 @@ def _lines(s: Status) -> Iterator[str]:
     yield f"buffer       {_buffer(s.buffer)}"
     if s.buffer.problem:
         yield f"             NOTHING IS STORED: {s.buffer.problem}"
+    if s.flash.written_bytes is not None:
+        yield f"             {flash_words(s.flash)}"
     yield f"config       {_config(s.config)}"
     if s.config.reason:
         yield f"             {s.config.reason}"
@@ -162,15 +186,7 @@ def _lines(s: Status) -> Iterator[str]:
     yield f"clock        {_clock(s.clock)}"
     yield f"certificate  {_certificate(s.certificate)}"
     yield f"agent        {s.agent_version}"
-    if s.sources:
-        yield ""
-        yield "source            state      readings   errors  last"
-    for source in s.sources:
-        seen = ago(source.last_us, now)
-        shown = "connected" if source.connected else "LOST"
-        yield f"{source.name:<17} {shown:<9} {source.readings:>9}  {source.errors:>7}  {seen}"
-        if source.detail:
-            yield f"                  {source.detail}"
+    yield from _sources(s.sources, now)
     if s.latest:
         yield ""
         yield "series                               value  unit        when"
@@ -178,6 +194,39 @@ def _lines(s: Status) -> Iterator[str]:
         yield f"{latest.name:<30} {shown_value(latest.v):>11}  {latest.unit:<10}  {ago(latest.t_us, now)}"
     if len(s.latest) > MAX_SHOWN:
         yield f"… and {len(s.latest) - MAX_SHOWN} more; --json has all"
+
+
+def _sources(sources: Sequence[SourceStatus], now: int) -> Iterator[str]:
+    if sources:
+        yield ""
+        yield "source            state      readings   errors  last"
+    for source in sources:
+        seen = ago(source.last_us, now)
+        is_silent = source.line is not None and source.line.silent
+        shown = "SILENT" if is_silent else "connected" if source.connected else "LOST"
+        yield f"{source.name:<17} {shown:<9} {source.readings:>9}  {source.errors:>7}  {seen}"
+        if source.detail:
+            yield f"                  {source.detail}"
+        yield from (f"                  {words}" for words in port_words(source))
+
+
+def flash_words(flash: FlashStatus) -> str:
+    """Say what was written to the disk."""
+    each = "" if flash.bytes_a_reading is None else f", {flash.bytes_a_reading:.0f} bytes a reading"
+    return f"{(flash.written_bytes or 0) / 1e6:.1f} MB written to the disk since the start{each}"
+
+
+def port_words(source: SourceStatus) -> Iterator[str]:
+    """Say what went wrong on the source's port, and of each slave on it how it answers."""
+    line = source.line or LineHealth()
+    counts = ("framing", "parity", "overrun", "breaks", "overlong", "reopened")
+    told = [f"{count} {name}" for name in counts if (count := getattr(line, name))]
+    if told:
+        yield f"line: {', '.join(told)}"
+    for slave in source.slaves:
+        wrong = (("timeouts", slave.timeouts), ("CRC errors", slave.crc_errors), ("exceptions", slave.exceptions))
+        said = "".join(f", {count} {name}" for name, count in wrong if count)
+        yield f"slave {slave.address}: answered {slave.answered} of {slave.asked}{said}"
 
 
 def _road(s: Status, now: int) -> str:

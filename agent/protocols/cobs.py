@@ -235,7 +235,7 @@ class Cobs:
         # Where a CRC tells a rest from a whole frame there is no need to wait for a silence.
         settles = options.crc is Crc.NONE
         self._splitter = LineSplitter(END, options.max_frame_bytes, settles=settles)
-        self._too_long = Fault(f"a frame of more than {options.max_frame_bytes} bytes was dropped")
+        self._too_long = Fault(f"a frame of more than {options.max_frame_bytes} bytes was dropped", overlong=True)
 
     def opened(self, now_s: float) -> Sequence[Action]:
         """Start anew."""

@@ -108,7 +108,7 @@ class Lines:
 
     def __init__(self, options: LinesOptions) -> None:
         self._splitter = LineSplitter(options.line_end.encode(), options.max_line_bytes)
-        self._too_long = Fault(f"a line of more than {options.max_line_bytes} bytes was dropped")
+        self._too_long = Fault(f"a line of more than {options.max_line_bytes} bytes was dropped", overlong=True)
         self._comment = options.comment
         self._skip = options.skip
         self._parse = _PARSERS[options.format](options)

@@ -30,10 +30,11 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInput
 from agent.core.quantity import MAX_QUANTITY_CHARS, Quantity, check_names, read_scale, read_unit
 from agent.core.turn import Turn
 from agent.ports import Action, Emit, Fault, PortSettings, Write, Written
+from agent.protocols.modbus_counts import Counts
 from agent.protocols.modbus_write import ANSWER_BYTES as WRITE_ANSWER_BYTES
 from agent.protocols.modbus_write import ECHOED_BYTES, MAX_ORDERS, Order
 from agent.wire.document import Table
-from agent.wire.messages import Value
+from agent.wire.messages import SlaveHealth, Value
 
 MAX_REGISTERS = 125  # in one answer (V1.1b3, 6.3)
 MAX_BITS = 2000  # in one answer (V1.1b3, 6.1)
@@ -262,20 +263,10 @@ def open(options: ModbusOptions, settings: PortSettings) -> "Modbus":  # noqa: A
 
 @dataclass(slots=True, kw_only=True)
 class _Turn(Turn):
-    """When a slave is asked next, and how it did."""
+    """When a slave is asked next, and how it did so far."""
 
     slave: Slave
-    requests: int = 0
-    unanswered: int = 0
-    garbled: int = 0  # of those: bytes came, but no frame with a right CRC
-    exceptions: int = 0
-
-    def told(self) -> str:
-        """Return its statistics in words, "" if nothing went wrong."""
-        parts = [f"{self.unanswered} of {self.requests} unanswered"] if self.unanswered else []
-        parts += [f"{self.garbled} garbled"] if self.garbled else []
-        parts += [f"{self.exceptions} exceptions"] if self.exceptions else []
-        return f"slave {self.slave.address}: {', '.join(parts)}" if parts else ""
+    counts: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +292,7 @@ class Modbus:
         self._quiet_s = max(QUIET_CHARS * byte_s, LEAST_QUIET_S)
         self._decoder = DecodePDU(is_server=False)
         self._framer = FramerRTU(self._decoder)
-        self._turns = [_Turn(slave.every_s, slave=slave) for slave in options.slaves]
+        self._turns = [_Turn(slave.every_s, slave=slave, counts=Counts(slave.address)) for slave in options.slaves]
         self._orders: deque[Order] = deque()
         self._forget()
 
@@ -329,7 +320,11 @@ class Modbus:
 
     def summary(self) -> str:
         """Return what went wrong on the bus since the start, by slave; "" if nothing."""
-        return "; ".join(filter(None, (turn.told() for turn in self._turns)))
+        return "; ".join(filter(None, (turn.counts.told() for turn in self._turns)))
+
+    def slaves(self) -> tuple[SlaveHealth, ...]:
+        """Return how each slave has answered since the start, in the config's order; orders to write do not count."""
+        return tuple(turn.counts.health() for turn in self._turns)
 
     def opened(self, now_s: float) -> Sequence[Action]:
         """Start anew; asks at the next tick."""
@@ -401,7 +396,7 @@ class Modbus:
     def _ask(self, now_s: float) -> Sequence[Action]:
         ask = self._asks[0]
         if self._turn is not None:
-            self._turn.requests += 1
+            self._turn.counts.requests += 1
         on_the_line_s = (len(ask.frame) + ask.answer_bytes) * self._byte_s
         self._asked, self._until_s = True, now_s + on_the_line_s + self._timeout_s
         self._heard.clear()
@@ -413,6 +408,7 @@ class Modbus:
         turn = self._turn
         if turn is not None:
             turn.failures = 0
+            turn.counts.answered += 1
         try:
             answer = self._decoder.decode(frame[1:-2])
         except ModbusException as error:
@@ -420,7 +416,7 @@ class Modbus:
         if answer is None or answer.isError():
             code = answer.exception_code if answer else 0
             if turn is not None:
-                turn.exceptions += 1
+                turn.counts.exceptions += 1
             return self._refused(ask, f"{EXCEPTIONS.get(code, 'an unknown exception')} ({code})")
         items = answer.bits if ask.function in BIT_FUNCTIONS else answer.registers
         if self._order is not None:
@@ -446,8 +442,8 @@ class Modbus:
         told = f"no answer, but {heard} bytes that are none" if heard else "no answer"
         problem = f"slave {ask.slave}, {ask.place}: {told} within {self._timeout_s:g} s"
         if turn is not None:
-            turn.unanswered += 1
-            turn.garbled += bool(heard)
+            turn.counts.unanswered += 1
+            turn.counts.garbled += bool(heard)
         self._tries += 1
         # A slave that did not answer last time either is asked but once: it is probably not there.
         if self._tries <= self._retries and (turn is None or not turn.failures):

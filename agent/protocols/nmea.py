@@ -25,6 +25,8 @@ from agent.wire.messages import Value
 
 MAX_SENTENCE_BYTES = 256  # the standard says 82; receivers exceed it
 MAX_QUOTED_CHARS = 60  # of a sentence that is quoted in a fault
+
+_TOO_LONG = Fault(f"a sentence of more than {MAX_SENTENCE_BYTES} bytes was dropped", overlong=True)
 GGA_S = 10.0  # seconds without a GGA after which an RMC's position counts
 DEGREE_DIGITS = 8
 MINUTES = 60
@@ -78,7 +80,7 @@ class Nmea:
     def feed(self, data: bytes, now_s: float) -> Sequence[Action]:
         """Take bytes; one action a sentence that is read."""
         lines, began_s, too_long = self._splitter.split(data, now_s)
-        actions: list[Action] = [Fault(f"a sentence of more than {MAX_SENTENCE_BYTES} bytes was dropped")] * too_long
+        actions: list[Action] = [_TOO_LONG] * too_long
         at_s: float | None = began_s
         for line in lines:
             text = line.decode("ascii", "replace").strip()

@@ -6,7 +6,8 @@ A port's task knows two states, and each change between them is one event for ea
     lost    the path is looked for each `LOOK_S`; once it is there the port is opened, and if that fails, again after
             `RETRY_S`, silently: a port is told as lost once
 
-A port that is absent when its source starts is told as lost; one that is there from the start is not told.
+A port that is absent when its source starts is told as lost; one that is there from the start is not told. An open port
+on which nothing comes is told as silent, and as heard when something does (`agent.core.silence`).
 """
 
 import asyncio
@@ -16,15 +17,15 @@ from typing import Any
 
 from agent.core.bus import Bus, Marked
 from agent.core.config import SourceConfig
+from agent.core.silence import Silence
 from agent.errors import Unavailable
 from agent.ports import Clock, Dialogue, Emit, Fault, LineErrors, Link, Ports, ProtocolKind, Reading, Reopen, Write
-from agent.wire.limits import MAX_TEXT_CHARS
-from agent.wire.messages import SourceHealth
+from agent.wire.limits import MAX_SLAVES, MAX_TEXT_CHARS
+from agent.wire.messages import LineHealth, SlaveHealth, SourceHealth
 
 LOOK_S = 0.25  # between looks for a path that is gone
 RETRY_S = 1.0  # between tries to open a port that is there
 JITTER_US = 100_000  # a reading dated this little before the one before it is dated like it: two clocks were read
-SILENT_S = 300.0  # an open port on which nobody has spoken for as long is told as silent, where the agent only listens
 US_PER_S = 1_000_000
 SECONDS_PER_MINUTE = 60
 
@@ -87,9 +88,9 @@ class Acquire:
     def health(self) -> tuple[SourceHealth, ...]:
         """Return how each source fares."""
         return tuple(
-            count.health(source.name, connected=running.port.connected, told=running.port.told(i, count.detail))
+            running.port.health(i)
             for running in (self._running[port] for port in self._wanted if port in self._running)
-            for i, (source, count) in enumerate(zip(running.port.sources, running.port.counts, strict=True))
+            for i in range(len(running.port.sources))
         )
 
     def alive(self) -> bool:
@@ -120,12 +121,10 @@ class _Count:
 
     readings: int = 0
     errors: int = 0
+    overlong: int = 0
     last_us: int = 0
     detail: str = ""
     names: dict[str, str] = field(default_factory=dict)  # quantity -> series
-
-    def health(self, name: str, *, connected: bool, told: str) -> SourceHealth:
-        return SourceHealth(name, connected, self.readings, self.errors, self.last_us, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +149,10 @@ class _Port:
         self._world = world
         self._clock = world.clock
         self._ports = world.ports
-        self._heard_s = 0.0  # when bytes last came, or the port was opened
-        self._listens = False  # nobody asks on this port: silence is nothing to be told of by a time-out
-        self._line_errors = LineErrors()
+        self._silence = Silence()
+        self._line_errors = LineErrors()  # since the port was opened
+        self._line_errors_before = LineErrors()  # of the times that it was open before
+        self._openings = 0
         self._dialogues: Sequence[Dialogue] = ()
         self._numbers = 0  # of orders to write
         self._written: dict[tuple[int, int], asyncio.Future[str]] = {}  # by source and number
@@ -183,15 +183,43 @@ class _Port:
         finally:
             del self._written[i, number]
 
-    def told(self, i: int, detail: str) -> str:
+    def health(self, i: int) -> SourceHealth:
+        """Return how one of the sources fares."""
+        count, before, now = self.counts[i], self._line_errors_before, self._line_errors
+        line = LineHealth(
+            framing=before.framing + now.framing,
+            parity=before.parity + now.parity,
+            overrun=before.overrun + now.overrun,
+            breaks=before.breaks + now.breaks,
+            overlong=count.overlong,
+            reopened=max(0, self._openings - 1),
+            silent=self.connected and self._silence.is_silent,
+        )
+        return SourceHealth(
+            self.sources[i].name,
+            self.connected,
+            count.readings,
+            count.errors,
+            count.last_us,
+            self._told(i, count.detail),
+            line if line != LineHealth() else None,
+            self._slaves(i)[:MAX_SLAVES],
+        )
+
+    def _slaves(self, i: int) -> tuple[SlaveHealth, ...]:
+        """Return what the dialogue has counted on its bus, as long as the port is open."""
+        slaves = getattr(self._dialogues[i], "slaves", None) if self._dialogues else None
+        return tuple(slaves()) if slaves is not None else ()
+
+    def _told(self, i: int, detail: str) -> str:
         """Return the last error as health tells it, with what the dialogue has counted, or the port's silence."""
         summary = getattr(self._dialogues[i], "summary", None) if self.connected and detail else None
         if summary is not None and summary():
             return f"{detail}; {summary()}"[:MAX_TEXT_CHARS]
-        silent_s = self._clock.mono_s() - self._heard_s
-        if not (self.connected and self._listens and silent_s > SILENT_S):
+        if not (self.connected and self._silence.is_silent):
             return detail
-        silence = f"open, but nothing has come for {silent_s / SECONDS_PER_MINUTE:.0f} min"
+        minutes = self._silence.lasts_s(self._clock.mono_s()) / SECONDS_PER_MINUTE
+        silence = f"open, but nothing has come for {minutes:.0f} min"
         return f"{silence}; before: {detail}"[:MAX_TEXT_CHARS] if detail else silence
 
     async def _session(self) -> None:
@@ -209,20 +237,30 @@ class _Port:
         world, settings = self._world, self._settings
         self._dialogues = [world.find(source.protocol).open(source.options, settings) for source in self.sources]
         bus = Bus(self._dialogues)
-        self._heard_s, self._line_errors = self._clock.mono_s(), LineErrors()
-        self._listens = bus.due() is None
+        self._silence.opened(self._clock.mono_s(), listens=bus.due() is None)
         await self._act(link, bus.opened(link.listening_s), self._clock.now_us(), self._clock.mono_s())
         while True:
             due_s = bus.due()
-            timeout_s = None if due_s is None else max(0.0, due_s - self._clock.mono_s())
-            for chunk in await link.read(timeout_s):
-                self._heard_s = chunk.mono_s
+            for chunk in await link.read(self._timeout_s(due_s)):
+                if self._silence.heard(chunk.mono_s):
+                    self._tell("port.heard", f"{self._settings.port} is heard again.")
                 await self._act(link, bus.feed(chunk.data, chunk.mono_s), chunk.t_us, chunk.mono_s)
             if link.line_errors != self._line_errors:
                 self._count_line(link.line_errors)
             if due_s is not None:
                 now_s = self._clock.mono_s()
                 await self._act(link, bus.tick(now_s), self._clock.now_us(), now_s)
+            if self._silence.tick(self._clock.mono_s()):
+                minutes = self._silence.after_s / SECONDS_PER_MINUTE
+                self._tell("port.silent", f"{self._settings.port} is open, but nothing has come for {minutes:.0f} min.")
+
+    def _timeout_s(self, due_s: float | None) -> float | None:
+        """Return for how long nothing but bytes is awaited; None: forever."""
+        silent_s = self._silence.due()
+        if due_s is None and silent_s is None:
+            return None
+        first_s = min(at_s for at_s in (due_s, silent_s) if at_s is not None)
+        return max(0.0, first_s - self._clock.mono_s())
 
     def _count_line(self, found: LineErrors) -> None:
         """Count what the driver saw on the line; of a port that is shared, for each source."""
@@ -245,9 +283,11 @@ class _Port:
                     self._read(i, action, t_us, now_s, readings)
                 elif isinstance(action, Fault):
                     count.errors += 1
+                    count.overlong += action.overlong
                     count.detail = action.problem[:MAX_TEXT_CHARS].replace("\0", "\N{REPLACEMENT CHARACTER}")
                 elif isinstance(action, Write):
                     link.write(action.data)
+                    self._silence.asked(now_s)
                 elif isinstance(action, Reopen):
                     await link.reopen(action.baudrate)
                 elif (outcome := self._written.get((i, action.number))) is not None and not outcome.done():
@@ -271,6 +311,15 @@ class _Port:
 
     def _found(self) -> None:
         self.connected = True
+        self._openings += 1
+        before, now = self._line_errors_before, self._line_errors
+        self._line_errors_before = LineErrors(
+            before.framing + now.framing,
+            before.parity + now.parity,
+            before.overrun + now.overrun,
+            before.breaks + now.breaks,
+        )
+        self._line_errors = LineErrors()
         for count in self.counts:
             count.detail = ""
         if self.told_lost:

@@ -23,7 +23,7 @@ from agent.core.answers import (
     age_s,
     alarms_of,
 )
-from agent.core.status import LatestStatus, iso
+from agent.core.status import FlashStatus, LatestStatus, iso
 from agent.core.store import Depth
 from agent.ports import Clock
 from agent.rules.rule import Rule
@@ -56,6 +56,7 @@ class Sources:
     depth: Callable[[Lane], Awaitable[Depth]]
     problem: Callable[[], str]
     log: Callable[[], Sequence[str]]
+    flash: Callable[[], FlashStatus] = FlashStatus
 
 
 class Answers:
@@ -92,8 +93,9 @@ class Answers:
         rows = await asyncio.to_thread(self._lookup.kept_rows, self._buffer)
         lanes = [await self._lane(lane, rows[lane]) for lane in Lane]
         size = self._lookup.file_bytes(self._buffer)
-        report = BufferReport(VERSION, True, str(self._buffer), size, tuple(lanes), self._sources.problem())  # noqa: FBT003 - running
-        return encode(report)
+        sources = self._sources
+        about = (str(self._buffer), size, tuple(lanes), sources.problem(), sources.flash())
+        return encode(BufferReport(VERSION, True, *about))  # noqa: FBT003 - running
 
     async def log(self, _asked: bytes) -> bytes:
         """Answer with the last lines of the log."""

@@ -37,6 +37,8 @@ class Vitals:
     machine: Callable[[], MachineHealth | None] = lambda: None
     road: Callable[[], RoadHealth | None] = lambda: None
     server_offset_s: Callable[[], float | None] = lambda: None
+    written_bytes: Callable[[], int | None] = lambda: None  # to the disk, since the start
+    written_readings: Callable[[], int] = lambda: 0  # committed since then
 
 
 class Checkup:
@@ -80,6 +82,8 @@ class Checkup:
             road=self._vitals.road(),
             loop_lag_s=round(min(max(self._lags), MAX_GAUGE), 4),
             server_offset_s=_gauge(self._vitals.server_offset_s()),
+            written_bytes=self._vitals.written_bytes(),
+            written_readings=self._vitals.written_readings(),
         )
         return health
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.core.backoff import Backoff, Rng
+from agent.core.log_tail import last_lines
 from agent.core.outbox import Columns, Moment, Row, event_row
 from agent.core.sampling import Sampler, Sampling
 from agent.core.shedding import Shed
@@ -101,6 +102,8 @@ class Recorder:
         max_pending_bytes: int = MAX_PENDING_BYTES,
     ) -> None:
         self.problem = ""  # why the last commit failed; "" if it did not
+        self.written_readings = 0  # committed since the start
+        self.log: Callable[[], Sequence[str]] = lambda: ()  # the agent's last log lines, oldest first
         self.flush_s = DEFAULT_FLUSH_S
         self.on_committed: Committed = lambda _lane, _top, _urgent: None
         self.on_live: Callable[[Sequence[Reading]], None] | None = None
@@ -155,6 +158,7 @@ class Recorder:
         alarm: AlarmChange | None = None,
         gap: Gap | None = None,
         job: JobResult | None = None,
+        log: tuple[str, ...] = (),
         t_us: int | None = None,
     ) -> None:
         """Take an event; it is committed with the next flush, an alarm's at once. `t_us` is now unless given."""
@@ -162,9 +166,8 @@ class Recorder:
         t_us = moment.now_us if t_us is None else t_us
         mono_us = max(0, moment.mono_us - (moment.now_us - t_us))
         seq = self._take_seq(Lane.EVENTS)
-        event = DeviceEvent(
-            seq, t_us, moment.boot_id, mono_us, moment.clock, kind, subject, text, alarm=alarm, gap=gap, job=job
-        )
+        at = (seq, t_us, moment.boot_id, mono_us, moment.clock)
+        event = DeviceEvent(*at, kind, subject, text, alarm=alarm, gap=gap, job=job, log=log)
         self._queue(event_row(event))
         self._wanted.set()
         if alarm is not None:
@@ -314,6 +317,7 @@ class Recorder:
         self.problem = ""
         self._backoff.succeeded()
         self._sending = []
+        self.written_readings += sum(row.count for row in rows if row.lane is Lane.TELEMETRY)
         self._relief = None
         self._values = {key: text for key, text in self._values.items() if values.get(key) != text}
         for lane in Lane:
@@ -428,7 +432,9 @@ class Recorder:
         seen = "" if change.value is None else f"{change.series} is {change.value}; "
         text = f"{seen}the rule {rule.name} ({change.series}: {rule.condition}) is {change.state}."
         text = text[0].upper() + text[1:] if not seen else text
-        self.event("alarm.changed", rule.name, text, alarm=alarm, t_us=change.t_us)
+        wants_log = change.rule.ticket and change.state is AlarmState.ACTIVE
+        log = last_lines(self.log()) if wants_log else ()
+        self.event("alarm.changed", rule.name, text, alarm=alarm, log=log, t_us=change.t_us)
 
     def _clear_orphan(self, name: str, series: str, state: RuleState, rule: Rule | None) -> None:
         alarm = AlarmChange(

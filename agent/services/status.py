@@ -13,6 +13,7 @@ from agent.core.status import (
     Status,
     SyncStatus,
     certificate,
+    flash_of,
     iso,
 )
 from agent.ports import Clock
@@ -68,6 +69,7 @@ class Look:
             config=self._views.reported(),
             certificate=certificate(health.cert_expires_us, now),
             local=self._views.local(),
+            flash=flash_of(health.written_bytes, health.written_readings),
         )
 
 
@@ -96,4 +98,6 @@ def _source(source: SourceHealth) -> SourceStatus:
         last_us=source.last_us,
         last=iso(source.last_us),
         detail=source.detail,
+        line=source.line,
+        slaves=source.slaves,
     )

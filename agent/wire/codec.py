@@ -34,6 +34,7 @@ from agent.wire.messages import (
     Reported,
     Segment,
     Series,
+    SourceHealth,
     Value,
 )
 
@@ -162,8 +163,10 @@ def _check_reported(reported: Reported, place: str) -> None:
 def _check_health(health: Health, place: str) -> None:
     for name in ("t_us", "buffer_oldest_us", "cert_expires_us"):
         _check_time(getattr(health, name), f"{place}.{name}")
-    for name in ("uptime_s", "rss_bytes", "buffer_rows", "buffer_bytes"):
+    for name in ("uptime_s", "rss_bytes", "buffer_rows", "buffer_bytes", "written_readings"):
         _check_range(getattr(health, name), 0, limits.MAX_INTEGER, f"{place}.{name}")
+    if health.written_bytes is not None:
+        _check_range(health.written_bytes, 0, limits.MAX_INTEGER, f"{place}.written_bytes")
     _check_count(health.sources, limits.MAX_SOURCES, f"{place}.sources")
     for i, source in enumerate(health.sources):
         here = f"{place}.sources[{i}]"
@@ -172,7 +175,7 @@ def _check_health(health: Health, place: str) -> None:
         _check_text(source.detail, limits.MAX_TEXT_CHARS, f"{here}.detail")
         for name in ("readings", "errors"):
             _check_range(getattr(source, name), 0, limits.MAX_INTEGER, f"{here}.{name}")
-
+        _check_line(source, here)
     for name in ("loop_lag_s", "server_offset_s"):
         _check_gauge(getattr(health, name), f"{place}.{name}")
     if health.machine is not None:
@@ -181,6 +184,16 @@ def _check_health(health: Health, place: str) -> None:
         _check_text(health.road.road, limits.MAX_NAME_CHARS, f"{place}.road.road")
         _check_range(health.road.connects, 0, limits.MAX_INTEGER, f"{place}.road.connects")
         _check_gauge(health.road.rtt_s, f"{place}.road.rtt_s")
+
+
+def _check_line(source: SourceHealth, place: str) -> None:
+    if source.line is not None:
+        for name in ("framing", "parity", "overrun", "breaks", "overlong", "reopened"):
+            _check_range(getattr(source.line, name), 0, limits.MAX_INTEGER, f"{place}.line.{name}")
+    _check_count(source.slaves, limits.MAX_SLAVES, f"{place}.slaves")
+    for i, slave in enumerate(source.slaves):
+        for name in ("address", "asked", "answered", "timeouts", "crc_errors", "exceptions"):
+            _check_range(getattr(slave, name), 0, limits.MAX_INTEGER, f"{place}.slaves[{i}].{name}")
 
 
 def _check_machine(machine: MachineHealth, place: str) -> None:
@@ -242,6 +255,11 @@ def _check_event(event: DeviceEvent, place: str) -> None:
         _check_text(event.alarm.condition, limits.MAX_TEXT_CHARS, f"{place}.alarm.condition")
     if event.gap is not None:
         _check_gap(event.gap, f"{place}.gap")
+    _check_count(event.log, limits.MAX_LOG_LINES, f"{place}.log")
+    for i, line in enumerate(event.log):
+        _check_text(line, limits.MAX_LOG_CHARS, f"{place}.log[{i}]")
+    if (chars := sum(map(len, event.log))) > limits.MAX_LOG_CHARS:
+        raise WireError(f"{place}.log", f"{chars} characters together, more than {limits.MAX_LOG_CHARS}")
     if event.job is not None:
         _check_text(event.job.text, limits.MAX_TEXT_CHARS, f"{place}.job.text")
 

@@ -16,6 +16,9 @@ MAX_READINGS = 4096  # readings of one series in a segment
 MAX_EVENTS = 1024  # device events in a batch
 MAX_SOURCES = 64  # sources in a health record
 MAX_THROTTLING = 16  # things that slow the processor, in a health record
+MAX_SLAVES = 64  # slaves of one source in a health record
+MAX_LOG_LINES = 64  # of the agent's log with an alarm
+MAX_LOG_CHARS = 8192  # of all of them together
 MAX_GAUGE = 1e9  # a figure of a health record, either side of 0
 MAX_JOBS = 64  # waiting jobs named in one ack
 

@@ -159,6 +159,7 @@ class DeviceEvent:
     alarm: AlarmChange | None = None
     gap: Gap | None = None
     job: JobResult | None = None
+    log: tuple[str, ...] = ()  # with an alarm that wants a ticket: the agent's last log lines, oldest first, no secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +173,33 @@ class Newest:
 
 
 @dataclass(frozen=True, slots=True)
+class LineHealth:
+    """What went wrong on a source's port; what its driver does not count is 0. Sources of one port tell the same."""
+
+    framing: int = 0  # bytes without a stop bit: a wrong speed, or noise
+    parity: int = 0
+    overrun: int = 0  # bytes that came faster than the machine took them
+    breaks: int = 0  # the line was held low, or is cut
+    overlong: int = 0  # lines or frames of this source without an end, dropped
+    reopened: int = 0  # how often the port came back after it was lost
+    silent: bool = False  # open, and nothing has come for long
+
+
+@dataclass(frozen=True, slots=True)
+class SlaveHealth:
+    """How one slave on a bus answers; `asked` is the sum of the next three and at most one that is under way."""
+
+    address: int
+    asked: int = 0
+    answered: int = 0  # exceptions among them
+    timeouts: int = 0  # nothing came
+    crc_errors: int = 0  # bytes came, but no frame with a right check sum
+    exceptions: int = 0  # it answered that it will not
+
+
+@dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """How one source fares; counters run from the start of the process."""
+    """How one source fares; counters run from the start of the process, or of the source if that came later."""
 
     name: str
     connected: bool
@@ -181,6 +207,8 @@ class SourceHealth:
     errors: int  # lines or frames that could not be read
     last_us: int  # event time of its newest reading; 0 if none
     detail: str  # the last error, for people; "" if none
+    line: LineHealth | None = None
+    slaves: tuple[SlaveHealth, ...] = ()  # of a bus, in the config's order
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +252,8 @@ class Health:
     road: RoadHealth | None = None
     loop_lag_s: float | None = None  # the longest that the agent was held up in the last minute
     server_offset_s: float | None = None  # the fleet's clock minus the device's, as of the last ack
+    written_bytes: int | None = None  # by the agent to the disk since its start, as the kernel counts them
+    written_readings: int = 0  # committed to the buffer since then: their quotient is what a reading costs the flash
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from fleet.cli.output import age_of, dig, facts, heading, print_array, print_jso
 from fleet.cli.shell import Group
 from fleet.cli.times import US, age, now_us, span
 
+LINE_COUNTS = ("framing", "parity", "overrun", "breaks", "overlong", "reopened")
+
 
 @click.group(cls=Group)
 def device() -> None:
@@ -145,13 +147,14 @@ def _health(health: Item) -> None:
             ("buffer", waiting),
             ("oldest unsent", age(oldest, now_us()) if oldest else ""),
             ("certificate ends", age(ends, now_us()) if ends else ""),
+            ("written to disk", _written(health)),
             *_machine(health.get("machine") or {}, health.get("road") or {}),
         )
     )
     rows = (
         (
             one.get("name"),
-            text("connected", "green") if one.get("connected") else text("lost", "bold red"),
+            _port(one),
             one.get("readings"),
             one.get("errors"),
             age(one["last_us"], now_us()) if one.get("last_us") else "never",
@@ -160,6 +163,35 @@ def _health(health: Item) -> None:
         for one in health.get("sources") or []
     )
     table(("source", "port", "readings", "errors", "newest", "last error"), rows, empty="It named no sources then.")
+    for one in health.get("sources") or []:
+        for words in _port_words(one):
+            say(text(f"  {one.get('name')}: {words}", "dim"))
+
+
+def _port(source: Item) -> object:
+    if dig(source, "line", "silent"):
+        return text("silent", "bold yellow")
+    return text("connected", "green") if source.get("connected") else text("lost", "bold red")
+
+
+def _port_words(source: Item) -> Iterator[str]:
+    """Say what went wrong on a source's line, and how each slave on its bus answers."""
+    line = source.get("line") or {}
+    told = [f"{line[name]} {name}" for name in LINE_COUNTS if line.get(name)]
+    if told:
+        yield f"line: {', '.join(told)}"
+    for slave in source.get("slaves") or []:
+        wrong = (("timeouts", "timeouts"), ("crc_errors", "CRC errors"), ("exceptions", "exceptions"))
+        said = "".join(f", {slave[key]} {words}" for key, words in wrong if slave.get(key))
+        yield f"slave {slave.get('address')}: answered {slave.get('answered', 0)} of {slave.get('asked', 0)}{said}"
+
+
+def _written(health: Item) -> str:
+    """Say what the agent has written to its disk."""
+    count, readings = health.get("written_bytes"), health.get("written_readings")
+    if count is None:
+        return ""
+    return f"{_size(count)} since its start" + (f", {count / readings:.0f} bytes a reading" if readings else "")
 
 
 def _machine(machine: Item, road: Item) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ CONDITION = re.compile(r"(?P<side>above|below)\s+(?P<threshold>[-+]?\d+(\.\d+)?(
 SPARK_COLUMNS = 72
 CHANGES = 10  # newest events before the ticket that are shown
 OTHERS = 4  # other series that are drawn
+LOG_LINES = 20  # of the agent's log, newest
 NOT_CHANGES = ("device.online", "device.late", "device.offline", "ticket.", "alarm.")
 """Kinds of events that are no change of the machine; they show where there is nothing better."""
 
@@ -34,6 +35,7 @@ def print_evidence(evidence: Item, ticket: Item) -> None:
     _changes(evidence)
     _elsewhere(evidence)
     _machine(evidence)
+    _log(evidence.get("log") or [])
 
 
 def _alarmed(evidence: Item, ticket: Item) -> tuple[str, str]:
@@ -134,6 +136,16 @@ def _machine(evidence: Item) -> None:
             ("open alarms", ", ".join(f"{one.get('rule')} on {one.get('series')}" for one in also)),
         )
     )
+
+
+def _log(lines: list[str]) -> None:
+    """Print the newest of the agent's lines; `--json` has all."""
+    if lines:
+        heading("The agent's log then")
+    for line in lines[-LOG_LINES:]:
+        say(text(f"  {line}", "dim"))
+    if len(lines) > LOG_LINES:
+        say(text(f"  … and {len(lines) - LOG_LINES} before; --json has all", "dim"))
 
 
 def _revision(evidence: Item) -> str:

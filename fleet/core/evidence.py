@@ -131,6 +131,7 @@ class Evidence:
     elsewhere: tuple[ElsewhereFacts, ...]  # newest first
     gaps: tuple[GapFacts, ...]
     repeat_of: int | None = None  # the ticket of the same trouble, resolved 7 to 30 days before
+    log: tuple[str, ...] = ()  # the agent's last lines before the alarm, oldest first; none if the fleet raised it
 
 
 def series_share(series: int) -> int:

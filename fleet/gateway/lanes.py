@@ -80,9 +80,8 @@ def store_events(
         if row.alarm is not None:
             # No condition: the rule is gone. That is told in the device's own words.
             why = "" if row.alarm.condition else row.text
-            alarm.apply_change(
-                conn, device_id, row.alarm, t_us=row.t_us, received_us=received_us, origin="edge", why=why
-            )
+            about = {"t_us": row.t_us, "received_us": received_us}
+            alarm.apply_change(conn, device_id, row.alarm, **about, origin="edge", why=why, log=row.log)
             continue  # the alarm's own events say it, with the alarm's number
         if row.kind in reported.KINDS:
             continue  # written from the reported state, which says the same and cannot be lost

@@ -63,11 +63,20 @@ class Alarm:
 
 
 def apply_change(  # noqa: PLR0913 - one keyword a fact
-    conn: Connection, device_id: str, change: AlarmChange, *, t_us: int, received_us: int, origin: str, why: str = ""
+    conn: Connection,
+    device_id: str,
+    change: AlarmChange,
+    *,
+    t_us: int,
+    received_us: int,
+    origin: str,
+    why: str = "",
+    log: tuple[str, ...] = (),
 ) -> None:
     """Take an alarm change that a rule announced at `t_us`; `origin` is "edge" or "fleet".
 
-    `why` is what a clear's event says where it was no reading that cleared the alarm.
+    `why` is what a clear's event says where it was no reading that cleared the alarm; `log` the agent's last log lines,
+    which are evidence if a ticket is opened, and are not kept otherwise.
 
     Opens, updates or clears the alarm, opens the ticket if the rule asks for one, starts the ticket's verification
     when the alarm clears; appends the events. A change older than the alarm's newest moves nothing back; a clear of
@@ -80,7 +89,7 @@ def apply_change(  # noqa: PLR0913 - one keyword a fact
     if Effect.OPEN in step.effects:
         known = _insert(conn, device_id, change, t_us=t_us, received_us=received_us, origin=origin)
         if known is None:  # another node has just opened it: this is a repeat
-            apply_change(conn, device_id, change, t_us=t_us, received_us=received_us, origin=origin)
+            apply_change(conn, device_id, change, t_us=t_us, received_us=received_us, origin=origin, log=log)
             return
         now = known
     else:
@@ -93,7 +102,7 @@ def apply_change(  # noqa: PLR0913 - one keyword a fact
     if now.severity is not known.severity and Effect.RELAPSE not in step.effects:
         _tell(conn, now, Effect.OPEN, t_us=t_us, received_us=received_us, by=by)
     if Effect.TICKET in step.effects:
-        ticket.trouble(conn, _trouble(now, wanted=change.ticket), t_us=t_us, received_us=received_us)
+        ticket.trouble(conn, _trouble(now, wanted=change.ticket, log=log), t_us=t_us, received_us=received_us)
     if Effect.VERIFY in step.effects:
         ticket.cleared(conn, device_id, now.id, t_us=t_us, received_us=received_us)
 
@@ -267,7 +276,7 @@ def _data(now: Alarm) -> dict[str, object]:
     }
 
 
-def _trouble(now: Alarm, *, wanted: bool) -> ticket.Trouble:
+def _trouble(now: Alarm, *, wanted: bool, log: tuple[str, ...]) -> ticket.Trouble:
     return ticket.Trouble(
         alarm_id=now.id,
         device_id=now.device_id,
@@ -278,6 +287,7 @@ def _trouble(now: Alarm, *, wanted: bool) -> ticket.Trouble:
         first_bad_us=now.first_bad_us,
         raised_us=now.raised_us,
         wanted=wanted,
+        log=log,
     )
 
 

@@ -41,8 +41,10 @@ class Subject:
     raised_us: int
 
 
-def take(conn: Connection, about: Subject, *, taken_us: int, repeat_of: int | None) -> Evidence:
-    """Assemble the evidence of a ticket that is about to be opened."""
+def take(
+    conn: Connection, about: Subject, *, taken_us: int, repeat_of: int | None, log: tuple[str, ...] = ()
+) -> Evidence:
+    """Assemble the evidence of a ticket that is about to be opened; `log` came with the alarm."""
     from_us, to_us = about.raised_us - core.BEFORE_US, about.raised_us + core.AFTER_US
     found = device.get(conn, about.device_id)
     return Evidence(
@@ -59,6 +61,7 @@ def take(conn: Connection, about: Subject, *, taken_us: int, repeat_of: int | No
         elsewhere=_elsewhere(conn, about),
         gaps=_gaps(conn, about.device_id, from_us, to_us),
         repeat_of=repeat_of,
+        log=log,
     )
 
 

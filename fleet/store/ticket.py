@@ -85,6 +85,7 @@ class Trouble:
     first_bad_us: int
     raised_us: int
     wanted: bool  # the rule asks for a ticket
+    log: tuple[str, ...] = ()  # the agent's last lines, as they came with it
 
 
 def get(conn: Connection, ticket_id: int) -> Ticket:
@@ -248,7 +249,7 @@ def _open(  # noqa: PLR0913 - one argument a fact
     conn: Connection, key: str, about: Trouble, repeat_of: int | None, *, t_us: int, received_us: int
 ) -> bool:
     subject = evidence.Subject(about.device_id, about.series, about.rule, about.raised_us)
-    frozen = evidence.take(conn, subject, taken_us=received_us, repeat_of=repeat_of)
+    frozen = evidence.take(conn, subject, taken_us=received_us, repeat_of=repeat_of, log=about.log)
     values = {
         "device_id": about.device_id,
         "alarm_id": about.alarm_id,

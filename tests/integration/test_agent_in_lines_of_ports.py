@@ -11,12 +11,13 @@ from ptys import Board, SystemClock, until
 from agent.adapters import serial_port
 from agent.adapters.line_errors import read_line_errors
 from agent.adapters.serial_port import SerialLink, SerialPorts
+from agent.core import silence as silence_module
 from agent.core.config import parse_config
 from agent.errors import Unavailable
 from agent.ports import LineErrors, PortSettings, Reading
 from agent.protocols import find
-from agent.services import acquire as acquire_module
 from agent.services.acquire import Acquire
+from agent.wire.messages import LineHealth
 
 DEADLINE_S = 30.0
 CONFIG = """[[source]]
@@ -34,9 +35,12 @@ def board(tmp_path: Path):
     os.close(made.master)
 
 
-async def reading(config: str, ports: SerialPorts) -> tuple[Acquire, list[Reading], asyncio.Task[None]]:
+async def reading(
+    config: str, ports: SerialPorts, told: list[str] | None = None
+) -> tuple[Acquire, list[Reading], asyncio.Task[None]]:
     readings: list[Reading] = []
-    acquire = Acquire(SystemClock(), ports, find, readings.extend, lambda *_: None)
+    kinds = [] if told is None else told
+    acquire = Acquire(SystemClock(), ports, find, readings.extend, lambda kind, *_: kinds.append(kind))
     await acquire.apply(parse_config(config, find).sources)
     return acquire, readings, asyncio.create_task(acquire.run())
 
@@ -73,6 +77,7 @@ def test_an_adapter_that_comes_back_under_another_tty_is_read_on(tmp_path: Path)
             await until(lambda: acquire.health()[0].connected)
         second.say(b"2\n")
         await until(lambda: [one.v for one in readings] == [1, 2])
+        assert acquire.health()[0].line == LineHealth(reopened=1)
         await end(task)
         os.close(second.master)
 
@@ -125,6 +130,7 @@ def test_line_errors_are_among_the_sources_errors(board: Board, monkeypatch: pyt
             "the line had 7 framing, 1 parity and 0 overrun errors since it was opened;"
             " are speed (9600) and parity right?"
         )
+        assert acquire.health()[0].line == LineHealth(framing=7, parity=1)
         await end(task)
 
     asyncio.run(scene())
@@ -163,21 +169,24 @@ def test_a_flood_without_an_end_of_line_is_bounded_counted_and_survived(board: B
         await until(lambda: [one.v for one in readings] == [42])
         health = acquire.health()[0]
         assert (health.errors, health.detail) == (1, "a line of more than 1024 bytes was dropped")
+        assert health.line == LineHealth(overlong=1)
         await end(task)
 
     asyncio.run(scene())
 
 
 def test_a_port_that_says_nothing_is_told_as_silent(board: Board, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(acquire_module, "SILENT_S", 0.05)
+    monkeypatch.setattr(silence_module, "LEAST_S", 0.5)
+    told: list[str] = []
 
     async def scene() -> None:
-        acquire, readings, task = await reading(CONFIG.format(board.path), SerialPorts(SystemClock()))
+        acquire, readings, task = await reading(CONFIG.format(board.path), SerialPorts(SystemClock()), told)
         await until(lambda: "open, but nothing has come for 0 min" in [one.detail for one in acquire.health()])
-        monkeypatch.setattr(acquire_module, "SILENT_S", 60.0)
+        assert acquire.health()[0].line == LineHealth(silent=True)
         board.say(b"1\n")
         await until(lambda: len(readings) == 1)
-        assert acquire.health()[0].detail == ""
+        assert (acquire.health()[0].detail, acquire.health()[0].line) == ("", None)
+        await until(lambda: told == ["port.silent", "port.heard"])
         await end(task)
 
     asyncio.run(scene())

@@ -76,6 +76,25 @@ def test_an_alarm_is_committed_at_once_with_the_readings_that_raised_it(tmp_path
     asyncio.run(main())
 
 
+def test_an_alarm_that_wants_a_ticket_takes_the_end_of_the_log_along(tmp_path: Path):
+    async def main() -> None:
+        async with Buffer.open(tmp_path / "b.db") as buffer:
+            recorder = await recorder_on(buffer)
+            recorder.log = lambda: ["level=info msg=first", "level=error msg=last"]
+            await recorder.apply(rules(RULE + RULE.replace("too-warm", "quiet").replace("true", "false")), 1.0)
+            for second in (0, 3, 4, 7):
+                recorder.readings(temp(second, 3.0 if second < 4 else -20.0))
+            await recorder.flush()
+
+            told = {(event.subject, event.alarm.state): event.log for event in await events(buffer) if event.alarm}
+            assert told["too-warm", AlarmState.ACTIVE] == ("level=info msg=first", "level=error msg=last")
+            assert {key for key, log in told.items() if log} == {("too-warm", AlarmState.ACTIVE)}
+            assert ("too-warm", AlarmState.CLEARED) in told
+            assert recorder.written_readings == 4
+
+    asyncio.run(main())
+
+
 def test_a_running_hold_survives_a_restart(tmp_path: Path):
     async def main() -> None:
         async with Buffer.open(tmp_path / "b.db") as buffer:

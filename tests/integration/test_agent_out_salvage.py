@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.buffer import Buffer
+from agent.adapters.buffer import PAGE_BYTES, Buffer
 from agent.adapters.salvage import Salvaged, salvage
 from agent.core.outbox import Columns, Moment, Row
 from agent.errors import Damaged
@@ -42,7 +42,7 @@ def leaves(path: Path) -> list[int]:
 def spoil(path: Path, pages: list[int]) -> None:
     data = bytearray(path.read_bytes())
     for page in pages:
-        data[(page - 1) * 4096 : page * 4096] = b"\xa5" * 4096
+        data[(page - 1) * PAGE_BYTES : page * PAGE_BYTES] = b"\xa5" * PAGE_BYTES
     path.write_bytes(data)
 
 

@@ -291,6 +291,24 @@ def test_a_move_that_cannot_be_names_those_that_can(sqlite_url: str) -> None:
     asyncio.run(run())
 
 
+def test_the_agents_log_that_comes_with_an_alarm_is_evidence_of_the_ticket_it_opens(database_url: str) -> None:
+    log = ("level=warning msg=odd", "level=error msg=worse")
+
+    async def run() -> None:
+        async with a_fleet(database_url) as fleet:
+            raised = event(1, "alarm.changed", alarm=change(AlarmState.ACTIVE, first_bad_us=T0_US), log=log)
+            again = replace(raised, seq=2, t_us=raised.t_us + S_US, log=("later",))
+            await fleet.take(events([raised, again]))
+            (work,) = await tickets(fleet)
+            frozen = await fleet.db.read(lambda conn: evidence.of_ticket(conn, work.id))
+            settled = await fleet.db.read(lambda conn: evidence.settled(conn, frozen))
+            assert frozen.log == settled.log == log
+            told = await fleet.events("alarm.", "ticket.")
+            assert not any("worse" in str((one.text, one.data)) for one in told)  # events go to many, a log does not
+
+    asyncio.run(run())
+
+
 def test_the_evidence_holds_what_was_known_and_stays_as_it_was(database_url: str) -> None:
     async def run() -> None:
         async with a_fleet(database_url, devices=(DEVICE, OTHER)) as fleet:

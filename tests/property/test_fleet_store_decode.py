@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 
 from agent.wire import codec
 from agent.wire.errors import WireError
-from agent.wire.messages import Batch
+from agent.wire.messages import Batch, Health, LineHealth, SlaveHealth, SourceHealth
 from fleet.gateway.decode import decode_batch
 
 TELEMETRY = telemetry([segment(1, [1.5, None, "x", 7]), segment(2, [2.0])])
-EVENTS = events([event(1), event(2, "door.opened")])
+BUS = SourceHealth(
+    *("bus", True, 9, 1, 5, "no answer"), LineHealth(framing=1, silent=True), (SlaveHealth(3, 2, 1, 1), SlaveHealth(9))
+)
+HEALTH = Health(*(7,) * 7, (BUS,), written_bytes=4096, written_readings=9)
+EVENTS = events([event(1), event(2, "door.opened", log=("level=info", "level=error"))], health=HEALTH)
 DOCUMENTS = [json.loads(gzip.decompress(payload)) for payload in (TELEMETRY, EVENTS)]
 
 SCALARS = (

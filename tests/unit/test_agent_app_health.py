@@ -9,7 +9,7 @@ from agent.adapters.vitals import Vitals as Machine
 from agent.services import health
 from agent.services.health import Backlog, Checkup, Vitals
 from agent.wire.codec import decode, encode
-from agent.wire.messages import Health, MachineHealth, RoadHealth
+from agent.wire.messages import Health, LineHealth, MachineHealth, RoadHealth, SlaveHealth, SourceHealth
 from fleet.console.machine import facts
 
 T0_US = 1_800_000_000_000_000
@@ -36,6 +36,8 @@ def checkup(server_offset_s: float | None = 0.25) -> Checkup:
         machine=lambda: MachineHealth(cpu_celsius=48.3, throttling=("under-voltage",)),
         road=lambda: RoadHealth("link", 2, 0.041),
         server_offset_s=lambda: server_offset_s,
+        written_bytes=lambda: 8192,
+        written_readings=lambda: 100,
     )
     return Checkup(Now(), vitals)
 
@@ -47,6 +49,7 @@ def test_a_record_holds_agent_machine_and_road():
     assert found.machine == MachineHealth(cpu_celsius=48.3, throttling=("under-voltage",))
     assert found.road == RoadHealth("link", 2, 0.041)
     assert found.server_offset_s == 0.25
+    assert (found.written_bytes, found.written_readings) == (8192, 100)
     assert decode(Health, encode(found)) == found
 
 
@@ -72,6 +75,20 @@ def test_what_holds_the_loop_up_is_told(monkeypatch: pytest.MonkeyPatch):
 
     assert lag_s is not None
     assert lag_s >= 0.15
+
+
+def test_the_page_shows_what_is_wrong_on_a_port_and_what_the_flash_has_to_bear():
+    bus = SourceHealth(
+        *("bus", True, 9, 1, 5, ""),
+        LineHealth(framing=3, silent=True),
+        (SlaveHealth(3, 9, 9), SlaveHealth(9, 4, 1, 2, 1)),
+    )
+    record = Health(T0_US, 1, 1, 0, 0, 0, 0, (bus,), written_bytes=9000, written_readings=100)
+
+    assert facts(encode(record).decode()) == [
+        ("port of bus", "silent, 3 framing errors, slave 9: 3 of 4 unanswered"),
+        ("to its disk", "90 bytes a reading"),
+    ]
 
 
 def test_this_machines_health_keeps_to_the_contract(tmp_path: Path):

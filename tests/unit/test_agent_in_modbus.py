@@ -13,6 +13,7 @@ from agent.ports import Action, Emit, Fault, PortSettings, Write, Written
 from agent.protocols import find, modbus
 from agent.protocols.modbus_write import Order
 from agent.wire.document import DocumentError
+from agent.wire.messages import SlaveHealth
 
 HEAD = '[[source]]\nname = "m"\nport = "/dev/x"\nbaudrate = 19200\nprotocol = "modbus"\n[source.modbus]\n'
 ONE = """[[source.modbus.slaves]]
@@ -331,6 +332,10 @@ def test_each_slave_has_its_statistics():
     bus.tick(1.0)
 
     assert bus.summary() == "slave 17: 1 exceptions; slave 18: 1 of 2 unanswered, 1 garbled"
+    assert bus.slaves() == (
+        SlaveHealth(17, asked=1, answered=1, exceptions=1),
+        SlaveHealth(18, asked=2, crc_errors=1),  # the second is under way
+    )
 
 
 def test_two_masters_on_one_bus_take_turns():
