@@ -19,6 +19,7 @@ from agent.core.shedding import Budget
 from agent.core.usb import parse_address
 from agent.errors import Misconfigured
 from agent.ports import PortSettings, ProtocolKind
+from agent.rules.interval import MAX_INTERVAL_S
 from agent.rules.rule import Rule, read_rules
 from agent.wire.document import DocumentError, Table, parse_document
 from agent.wire.limits import MAX_SOURCES
@@ -130,6 +131,8 @@ def _read_source(table: Table, find: Callable[[str], ProtocolKind]) -> SourceCon
     stopbits = table.number("stopbits", line.stopbits)
     if stopbits not in STOPBITS:
         raise table.error("stopbits", f"{stopbits:g} is none of 1, 1.5, 2")
+    if "expected_s" in table:  # for the rules (agent.rules.interval)
+        table.number("expected_s", least=0.001, most=MAX_INTERVAL_S)
     options = kind.read(table.table(protocol))
     table.done()
     return SourceConfig(name, port, protocol, options, baudrate, bytesize, parity, stopbits)

@@ -49,6 +49,7 @@ class _Phased:
     __slots__ = (
         "_clear_hold_us",
         "_hold_us",
+        "_pause_us",
         "bad_samples",
         "first_bad_us",
         "first_good_us",
@@ -68,6 +69,7 @@ class _Phased:
         self.bad_samples = state.bad_samples
         self.last_us = state.last_us
         self.moved = False
+        self._pause_us = rule.pause_us
         self._hold_us = round(rule.hold_s * US_PER_S)
         self._clear_hold_us = round(rule.clear_hold_s * US_PER_S)
 
@@ -97,21 +99,27 @@ class _Phased:
     def _remembered(self) -> Memory:
         return ()
 
-    def _step(self, t_us: int, value: Value, since_us: int, *, bad: bool) -> Sequence[Change]:
-        """Take a verdict of event time `t_us`; a bad one has been so since `since_us`."""
+    def _step(self, t_us: int, value: Value, since_us: int, before_us: int, *, bad: bool) -> Sequence[Change]:
+        """Take a verdict of event time `t_us`, the one before of `before_us`; a bad one is so since `since_us`."""
         phase = self.phase
+        paused = 0 < self._pause_us < t_us - before_us
         if bad:
             if phase is Phase.OK:
                 self.first_bad_us = since_us
                 self.bad_samples = 1
+            elif phase is Phase.PENDING and paused:
+                self.first_bad_us = t_us
+                self.bad_samples = 1
+                self.moved = True
             elif phase is Phase.PENDING:
                 self.bad_samples += 1
                 self.moved = True
             held = self.bad_samples >= self.rule.hold_samples and t_us - self.first_bad_us >= self._hold_us
             after = NEXT.get((phase, Verdict.BAD_HELD if held else Verdict.BAD), phase)
         else:
-            if phase is Phase.ACTIVE:
+            if phase is Phase.ACTIVE or (paused and phase is Phase.CLEARING):
                 self.first_good_us = t_us
+                self.moved = True
             held = t_us - self.first_good_us >= self._clear_hold_us
             after = NEXT.get((phase, Verdict.GOOD_HELD if held else Verdict.GOOD), phase)
         if after is phase:
@@ -142,12 +150,13 @@ class PlainCase(_Phased):
                 self.last_us = t_us
             return NOTHING
         bad = self._is_bad(value, was_bad=phase is Phase.PENDING or phase is Phase.ACTIVE)
-        if bad is None or t_us < self.last_us:
+        before_us = self.last_us
+        if bad is None or t_us < before_us:
             return NOTHING
         self.last_us = t_us
         if phase is Phase.OK and not bad:
             return NOTHING
-        return self._step(t_us, value, t_us, bad=bad)
+        return self._step(t_us, value, t_us, before_us, bad=bad)
 
 
 class RememberingCase(_Phased):
@@ -163,7 +172,8 @@ class RememberingCase(_Phased):
 
     def feed(self, _series: str, t_us: int, value: Value) -> Sequence[Change]:
         """Take a reading."""
-        if t_us < self.last_us:
+        before_us = self.last_us
+        if t_us < before_us:
             return NOTHING
         phase = self.phase
         memory = self._memory
@@ -176,7 +186,7 @@ class RememberingCase(_Phased):
         self.last_us = t_us
         if phase is Phase.OK and not bad:
             return NOTHING
-        return self._step(t_us, value, self._condition.since_us(self._memory, t_us), bad=bad)
+        return self._step(t_us, value, self._condition.since_us(self._memory, t_us), before_us, bad=bad)
 
     def reset_clock(self, by_us: int, from_us: int, now_us: int) -> None:
         """Move the times of the phase; what lies before and after the step cannot be compared."""
@@ -207,7 +217,7 @@ class AbsentCase(_Phased):
         if good is None:
             return told
         self.last_us = t_us
-        return (*told, *self._step(t_us, value, t_us, bad=False)) if self.phase is not Phase.OK else told
+        return (*told, *self._step(t_us, value, t_us, t_us, bad=False)) if self.phase is not Phase.OK else told
 
     def tick(self, now_us: int) -> Sequence[Change]:
         """Judge the silence up to `now_us`, which is not part of it; the first tick begins one where none was known."""
@@ -218,7 +228,7 @@ class AbsentCase(_Phased):
         if not self.last_us < due_us < now_us:
             return NOTHING
         self.last_us = due_us
-        return self._step(due_us, None, self._condition.since_us(self._memory, due_us), bad=True)
+        return self._step(due_us, None, self._condition.since_us(self._memory, due_us), due_us, bad=True)
 
     def hear(self, _series: str, t_us: int) -> None:
         """Count silence from `t_us` at the earliest."""
@@ -271,10 +281,11 @@ class SeveralCase(_Phased):
     """A condition over several series.
 
     Readings of one moment belong together, in whatever order they come: the whole is judged for the moment `T` when
-    something later than `T` is seen, a reading or a tick. `pending_us` is the moment that waits for that.
+    something later than `T` is seen, a reading or a tick. `pending_us` is the moment that waits for that. A change
+    carries the newest value of the rule's own series, which is what the alarm is about.
     """
 
-    __slots__ = ("_condition", "_leaves", "_on", "_pending_us", "_waits", "_words")
+    __slots__ = ("_condition", "_leaves", "_on", "_pending_us", "_value", "_waits", "_words")
 
     def __init__(self, rule: Rule, series: str, state: RuleState, condition: Several) -> None:
         super().__init__(rule, series, state)
@@ -282,6 +293,7 @@ class SeveralCase(_Phased):
         self._words = str(condition)
         recalled = _recall(state, self._words)
         self._pending_us: int = recalled[0] if recalled else -1
+        self._value: Value = recalled[2] if len(recalled) > 2 else None  # noqa: PLR2004 - before it was remembered, there were two
         before = recalled[1] if recalled else ((None, -1, ()),) * len(condition.parts)
         self._leaves = [_Leaf(part.condition, *kept) for part, kept in zip(condition.parts, before, strict=True)]
         self._on: dict[str, list[_Leaf]] = {}
@@ -292,6 +304,8 @@ class SeveralCase(_Phased):
     def feed(self, series: str, t_us: int, value: Value) -> Sequence[Change]:
         """Take a reading of one of the series."""
         told = self.tick(t_us) if self._waits or 0 <= self._pending_us < t_us else NOTHING
+        if series == self.series and t_us >= max(self.last_us, self._pending_us):
+            self._value = value
         for leaf in self._on.get(series, ()):
             if t_us < leaf.last_us:
                 continue
@@ -346,10 +360,10 @@ class SeveralCase(_Phased):
 
     def _judge(self, t_us: int) -> Sequence[Change]:
         bad = self._condition.node.judge([leaf.verdict for leaf in self._leaves])
-        self.last_us = t_us
+        before_us, self.last_us = self.last_us, t_us
         if bad is None or (self.phase is Phase.OK and not bad):
             return NOTHING
-        return self._step(t_us, None, t_us, bad=bad)
+        return self._step(t_us, self._value, t_us, before_us, bad=bad)
 
     def _next_silence(self, now_us: int) -> tuple[_Leaf | None, int]:
         """Return the part that silence makes bad next, and when, before `now_us`."""
@@ -370,7 +384,7 @@ class SeveralCase(_Phased):
 
     def _remembered(self) -> Memory:
         leaves = tuple((leaf.verdict, leaf.last_us, leaf.memory) for leaf in self._leaves)
-        return (self._words, (self._pending_us, leaves))
+        return (self._words, (self._pending_us, leaves, self._value))
 
 
 def open_case(rule: Rule, series: str, state: RuleState) -> Case:

@@ -89,7 +89,7 @@ class Change:
     state: AlarmState
     t_us: int
     first_bad_us: int
-    value: Value  # the reading that completed the change; None if none did
+    value: Value  # the reading that completed the change, or the newest of `series` where it took several; or None
 
 
 def pack(state: RuleState) -> list[Any]:

@@ -1,12 +1,14 @@
 """What a rule is, and how it is read from the `[[rule]]` tables of a config document."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from agent.rules.condition import Absent, Condition, Several, read_condition
 from agent.rules.condition.pace import Step
+from agent.rules.condition.read import ABSENT_INTERVALS
 from agent.rules.condition.still import Changed, Stuck
+from agent.rules.interval import NOTHING, Intervals, read_intervals, source_of
 from agent.wire.document import Table
 from agent.wire.messages import Severity
 
@@ -27,6 +29,8 @@ class Place(StrEnum):
 class Rule:
     """A condition that must hold for a while, and what it means.
 
+    A pause of more than `pause_us` breaks a hold and a clear-hold: both begin anew with the reading after it.
+
     The alarm is raised when the condition was bad for `hold_s` of event time and on `hold_samples` readings in a
     row, both; it clears when it was good for `clear_hold_s`. `series` is what the alarm is about; it may hold `*`:
     each series that matches has an alarm of its own. A condition over several series may name others beside it.
@@ -41,6 +45,7 @@ class Rule:
     severity: Severity
     ticket: bool  # the alarm opens a ticket
     at: Place
+    pause_us: int = 0  # without a reading for longer than this nobody knows how it was meanwhile; 0: not known
 
     def matches(self, series: str) -> bool:
         """Tell whether the rule may have an alarm about this series."""
@@ -60,19 +65,29 @@ class Rule:
 
 
 def read_rules(document: Table) -> tuple[Rule, ...]:
-    """Read all `[[rule]]` tables; raises DocumentError. Names are unique within a document."""
+    """Read all `[[rule]]` tables; raises DocumentError. Names are unique within a document.
+
+    How often the sources read is taken from their tables beside, where they say it.
+    """
+    intervals = read_intervals(document)
     rules: list[Rule] = []
     for table in document.tables("rule"):
-        rule = _read_rule(table)
+        rule = _read_rule(table, intervals)
         if any(other.name == rule.name for other in rules):
             raise table.error("name", f"{rule.name!r} is the name of another rule; names are unique")
         rules.append(rule)
     return tuple(rules)
 
 
-def _read_rule(table: Table) -> Rule:
+def _read_rule(table: Table, intervals: Intervals) -> Rule:
     own = table.text("series") if "series" in table else ""
-    condition = read_condition(table, own)
+    at = table.choice("at", Place, Place.EDGE)
+
+    def expected_us(series: str) -> int:
+        interval = intervals.get(source_of(series), NOTHING)
+        return interval.fleet_us if at is Place.FLEET else interval.device_us
+
+    condition = read_condition(table, own, expected_us)
     hold_s, hold_samples = _read_hold(table, condition)
     rule = Rule(
         name=table.name("name"),
@@ -83,10 +98,13 @@ def _read_rule(table: Table) -> Rule:
         clear_hold_s=table.number("clear_hold_s", DEFAULT_CLEAR_HOLD_S, least=0, most=MAX_HOLD_S),
         severity=table.choice("severity", Severity, Severity.MAJOR),
         ticket=table.flag("ticket", default=False),
-        at=table.choice("at", Place, Place.EDGE),
+        at=at,
     )
     table.done()
-    return rule
+    if rule.waits():  # it judges silence itself
+        return rule
+    expected = [expected_us(series) for series in (rule.series, *rule.others())]
+    return replace(rule, pause_us=ABSENT_INTERVALS * max(expected) if all(expected) else 0)
 
 
 def _series(table: Table, own: str, condition: Condition | Several) -> str:
@@ -122,7 +140,7 @@ def _read_hold(table: Table, condition: Condition | Several) -> tuple[float, int
 def _has_own_hold(condition: Condition | Several) -> str:
     match condition:
         case Absent():
-            return "absent_s (or expected_s) says how long already"
+            return "absent, absent_s and expected_s say how long already"
         case Stuck():
             return "stuck_s says how long already"
         case Changed():

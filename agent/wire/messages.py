@@ -114,7 +114,7 @@ class AlarmChange:
     severity: Severity
     first_bad_us: int  # event time of the first bad reading: the service clock starts here
     ticket: bool  # the rule asks for a ticket
-    value: Value  # the reading that completed the change
+    value: Value  # the reading that completed the change; of a rule over several series the newest of `series` then
     condition: str  # the rule's condition, for people: "above -5.0"
 
 

@@ -33,8 +33,11 @@ CONDITIONS = (
     ]
     hold_s = 3""",
 )
+PAUSES = "[[source]]\nname = 'a'\nexpected_s = 0.7\n[[source]]\nname = 'b'\nexpected_s = 1\n"
 RULES: tuple[Rule, ...] = read_rules(
-    parse_document("".join(f"[[rule]]\nname = 'r{i}'\nclear_hold_s = 2\n{it}\n" for i, it in enumerate(CONDITIONS)))
+    parse_document(
+        PAUSES + "".join(f"[[rule]]\nname = 'r{i}'\nclear_hold_s = 2\n{it}\n" for i, it in enumerate(CONDITIONS))
+    )
 )
 
 Row = tuple[int, str, Value]

@@ -338,7 +338,7 @@ def test_what_another_condition_remembered_is_not_believed():
         ("above = 1\nequals = 1", "rule[0].equals: stands beside 'above'; a rule has one condition"),
         ("above = 1\nwindow_s = 5", "rule[0].window_s: goes with rate_above and step_above, not with 'above'"),
         ("above = 1\nrollover = 5", "rule[0].rollover: goes with step_above, not with 'above'"),
-        ("absent_s = 1\nhold_s = 5", "rule[0].hold_s: absent_s (or expected_s) says how long already"),
+        ("absent_s = 1\nhold_s = 5", "rule[0].hold_s: absent, absent_s and expected_s say how long already"),
         ("absent_s = 9\nexpected_s = 3", "rule[0].expected_s: stands beside 'absent_s'"),
         ("stuck_s = 9\nhold_samples = 2", "rule[0].hold_samples: stuck_s says how long already"),
         ("changed = false", "rule[0].changed: false says nothing"),

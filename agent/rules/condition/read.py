@@ -36,35 +36,65 @@ class _Family:
     read: Callable[[Table], Condition]
 
 
-def read_condition(table: Table, series: str = "") -> Condition | Several:
+Expected = Callable[[str], int]
+"""Returns how far apart the readings of a series are at most, µs; 0 where that is not known."""
+
+
+def read_condition(table: Table, series: str = "", expected: Expected = lambda _: 0) -> Condition | Several:
     """Read the condition of a rule. `series` is the rule's own, "" if it has none; raises DocumentError."""
-    node = _read(table, series, count(), 1)
+    node = _Reader(series, expected).read(table, 1)
     if isinstance(node, Part):
         return node.condition
     return Several(node, tuple(node.parts()))
 
 
-def _read(table: Table, own: str, number: "count[int]", depth: int) -> Node:
-    key = _key(table)
-    if key not in JOINS:
-        family = _BY_KEY[key]
-        return Part(_next(table, number), "", family.read(table))
-    if depth > MAX_DEPTH:
-        raise table.error(key, f"more than {MAX_DEPTH} of all, any and not in each other")
-    if key == "not":
-        return NotOf(_read_below(table.table(key), own, number, depth))
-    below = tuple(_read_below(each, own, number, depth) for each in table.tables(key))
-    if not below:
-        raise table.error(key, "empty; it is an array of conditions, each with its series")
-    return AllOf(below) if key == "all" else AnyOf(below)
+class _Reader:
+    """Reads one rule's condition, part by part."""
 
+    def __init__(self, own: str, expected: Expected) -> None:
+        self._own = own
+        self._expected = expected
+        self._number = count()
 
-def _read_below(table: Table, own: str, number: "count[int]", depth: int) -> Node:
-    node = _read(table, own, number, depth + 1)
-    if isinstance(node, Part):
-        node = Part(node.index, _series(table, own), node.condition)
-    table.done()
-    return node
+    def read(self, table: Table, depth: int) -> Node:
+        """Read a condition or what joins several."""
+        key = _key(table)
+        if key not in JOINS:
+            if key == "absent":
+                return Part(self._next(table), "", self._silence(table))
+            return Part(self._next(table), "", _BY_KEY[key].read(table))
+        if depth > MAX_DEPTH:
+            raise table.error(key, f"more than {MAX_DEPTH} of all, any and not in each other")
+        if key == "not":
+            return NotOf(self._read_below(table.table(key), depth))
+        below = tuple(self._read_below(each, depth) for each in table.tables(key))
+        if not below:
+            raise table.error(key, "empty; it is an array of conditions, each with its series")
+        return AllOf(below) if key == "all" else AnyOf(below)
+
+    def _read_below(self, table: Table, depth: int) -> Node:
+        node = self.read(table, depth + 1)
+        if isinstance(node, Part):
+            node = Part(node.index, _series(table, self._own), node.condition)
+        table.done()
+        return node
+
+    def _silence(self, table: Table) -> Condition:
+        """Read `absent = true`: silence against what the source's own config says."""
+        if not table.flag("absent"):
+            raise table.error("absent", "false says nothing; leave it out")
+        series = table.text("series") if "series" in table else self._own
+        expected_us = self._expected(series)
+        if not expected_us:
+            why = f"nothing says how often {series!r} is read"
+            raise table.error("absent", f"{why}: give the source every_s or expected_s, or the rule absent_s")
+        return Absent(expected_us * ABSENT_INTERVALS)
+
+    def _next(self, table: Table) -> int:
+        index = next(self._number)
+        if index >= MAX_PARTS:
+            raise table.error("", f"more than {MAX_PARTS} conditions in one rule")
+        return index
 
 
 def _series(table: Table, own: str) -> str:
@@ -79,13 +109,6 @@ def _series(table: Table, own: str) -> str:
     if "*" in own:
         raise table.error("series", f"cannot be named where the rule's series is a pattern, {own!r}")
     return "" if series == own else series
-
-
-def _next(table: Table, number: "count[int]") -> int:
-    index = next(number)
-    if index >= MAX_PARTS:
-        raise table.error("", f"more than {MAX_PARTS} conditions in one rule")
-    return index
 
 
 def _key(table: Table) -> str:
@@ -176,6 +199,7 @@ FAMILIES = (
     _Family(("changed",), (), _changed),
     _Family(("stuck_s",), ("tolerance",), _stuck),
     _Family(("absent_s", "expected_s"), (), _absent),
+    _Family(("absent",), (), _absent),  # read by `_Reader`, which knows the source
 )
 
 _BY_KEY: Mapping[str, _Family] = {key: family for family in FAMILIES for key in family.keys}
