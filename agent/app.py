@@ -19,7 +19,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent import __version__
@@ -38,7 +38,7 @@ from agent.adapters.standing import load_local, load_standing, local_status
 from agent.adapters.tls import FleetContext, client_context, use_renewed
 from agent.adapters.vitals import Vitals as Machine
 from agent.core.config import DeviceConfig, parse_config
-from agent.core.local import NO_LOCAL
+from agent.core.local import NO_LOCAL, without_password
 from agent.core.standing import Standing
 from agent.core.status import ClockStatus, LocalStatus, SyncStatus, flash_of, iso, sentence
 from agent.errors import AgentError, Damaged, Misconfigured, Unavailable
@@ -201,7 +201,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         problem=lambda: recorder.problem,
         newest=recorder.newest,
         clock=lambda: _clock_status(clock, sync),
-        sync=lambda: _sync_status(server, sync, renew),
+        sync=lambda: replace(_sync_status(server, sync, renew), proxy=without_password(local.file.proxy)),
         reported=configure.reported,
         local=lambda: local.status(configure.running()),
     )
@@ -212,7 +212,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         acquire.alive,
         lambda: sentence(identity.device_id, acquire.health(), _sync_status(server, sync, renew), recorder.problem),
     )
-    look = Look(identity.device_id, __version__, os.getpid(), clock, views)
+    look = Look(identity.device_id, __version__, os.getpid(), clock, views, identity.key)
     return Agent(state, buffer, recorder, acquire, sync, configure, checkup, renew, supervise, look, answers, manager)
 
 

@@ -3,7 +3,8 @@
 The state directory holds all that the agent may write:
 
     identity.toml   who this device is and where its fleet is; written last at enrolment, so its presence means enrolled
-    key.pem         private key, EC P-256, made here, 0600; never leaves the device
+    key.pem         private key, EC P-256, made here, 0600; never leaves the device. Or a handle of one in a token, with
+    key.cnf         OpenSSL's way to it, and `tpm2/`, what a TPM keeps outside of itself
     cert.pem        the device's certificate                chain.pem   the fleet's CA: what the fleet is known by
     buffer.db       the outbox and small persisted values (the running config's bookkeeping among them)
     config.json     the config document that is good, the one on trial, and what became of the fleet's last one
@@ -17,6 +18,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.core.token import FILE, read_place
 from agent.errors import Misconfigured
 from agent.wire.document import DocumentError, Table, parse_document
 from agent.wire.limits import MAX_TIME_US
@@ -40,6 +42,11 @@ class StateDir:
     def key(self) -> Path:
         """Return the path of the private key."""
         return self.root / "key.pem"
+
+    @property
+    def key_config(self) -> Path:
+        """Return the path of OpenSSL's configuration, which leads to a key in a token."""
+        return self.root / "key.cnf"
 
     @property
     def cert(self) -> Path:
@@ -89,6 +96,12 @@ class Identity:
     chain_path: Path
     cert_issued_us: int = 0  # start of the certificate's validity
     cert_expires_us: int = 0  # its end; kept here, so that the running agent need not parse certificates
+    key: str = FILE  # where the private key is: agent.core.token
+
+    @property
+    def key_config(self) -> Path | None:
+        """Return the path of OpenSSL's configuration for a key in a token, None for one in a file."""
+        return None if self.key == FILE else self.key_path.with_name("key.cnf")
 
     def renew_at_us(self, jitter: float) -> int:
         """Return when to renew: at two thirds of the certificate's life, up to a tenth of it later by `jitter` 0…1."""
@@ -103,7 +116,7 @@ class Identity:
             f"gateway_port = {self.gateway_port}\n"
             f"cert_issued_us = {self.cert_issued_us}\n"
             f"cert_expires_us = {self.cert_expires_us}\n"
-        )
+        ) + ("" if self.key == FILE else f"key = {json.dumps(self.key)}\n")
 
 
 def make_identity(state: StateDir, device_id: str, host: str, gateway_port: int) -> Identity:
@@ -162,4 +175,14 @@ def _read_identity(table: Table, state: StateDir) -> Identity:
         chain_path=state.chain,
         cert_issued_us=table.integer("cert_issued_us", 0, most=MAX_TIME_US),
         cert_expires_us=table.integer("cert_expires_us", 0, most=MAX_TIME_US),
+        key=_read_key(table),
     )
+
+
+def _read_key(table: Table) -> str:
+    place = table.text("key", FILE)
+    try:
+        read_place(place)
+    except ValueError as error:
+        raise table.error("key", str(error)) from error
+    return place

@@ -19,12 +19,16 @@ from agent.adapters.local import ask
 from agent.adapters.lock import holder
 from agent.adapters.peek import opened
 from agent.adapters.service import USER
-from agent.adapters.standing import load_standing
+from agent.adapters.standing import load_local, load_standing
+from agent.adapters.tls import client_context, shown_by
+from agent.adapters.usb import resolve
 from agent.adapters.vitals import Vitals, space
 from agent.core.config import SourceConfig
 from agent.core.finding import Finding, fail, ok, warn
+from agent.core.local import NO_LOCAL, Local
 from agent.core.status import DAYS_LEFT_WARNING, Status, certificate, iso
-from agent.errors import AgentError, Unavailable
+from agent.core.token import TPM2, place_in_words
+from agent.errors import AgentError, Misconfigured, Unavailable
 from agent.settings import Identity, StateDir
 from agent.wire.codec import decode
 from agent.wire.document import DocumentError
@@ -33,6 +37,7 @@ from agent.wire.messages import Clock
 
 BY_ID = Path("/dev/serial/by-id")
 DIALOUT = "dialout"
+TPM = Path("/dev/tpmrm0")  # the kernel's resource manager: several may use the TPM at once
 LEAST_FREE_BYTES = 16 * 1024 * 1024  # below it, nothing may be stored soon
 LITTLE_FREE_BYTES = 256 * 1024 * 1024
 LEAST_FREE_FILES = 16
@@ -192,13 +197,39 @@ def check_certificate(identity: Identity, clock: SystemClock) -> Iterator[Findin
         yield ok("certificate", f"{found.days_left} days left.")
 
 
+def check_key(identity: Identity) -> Iterator[Finding]:
+    """Whether the private key can be used and is that of the certificate."""
+    try:
+        client_context(identity).show(shown_by(identity))
+    except Misconfigured as error:
+        yield fail("key", error.message, error.hint)
+        return
+    yield ok("key", f"The private key is {place_in_words(identity.key)} and belongs to the certificate.")
+    if identity.key == TPM2 and TPM.exists() and not _may_use(TPM.stat()):
+        yield fail("key", f"{TPM} may not be used by {_service_user() or 'this user'}.", _TPM_RIGHTS)
+
+
+_TPM_RIGHTS = f"sudo usermod -aG tss {USER}, and the drop-in of docs/operate/hardware-key.md; then restart the agent."
+
+
 def check_ports(
-    state: StateDir, sources_of: Callable[[str], Sequence[SourceConfig]], by_id: Path = BY_ID
+    state: StateDir,
+    sources_of: Callable[[str, Local], Sequence[SourceConfig]],
+    by_id: Path = BY_ID,
+    find_port: Callable[[str], str] = resolve,
 ) -> Iterator[Finding]:
-    """Whether the ports of the config are there, may be opened, and are named so that they stay."""
+    """Whether the ports of the config are there, may be opened, and are named so that they stay.
+
+    What agent.toml sets is laid over the config, as the agent does it.
+    """
+    local, problem = load_local(state.local)
+    if problem:
+        yield warn("config", f"{state.local} is not followed: {problem}.", "Mend it, then restart the agent.")
     try:
         text = load_standing(state.config).running.toml
-        sources = sources_of(text) if text else ()
+        sources, problem = _sources(text, local, sources_of) if text else ((), "")
+        if problem:
+            yield warn("config", f"{state.local} is not followed: {problem}.", "Mend it, then restart the agent.")
     except (AgentError, DocumentError) as error:
         yield fail("config", f"The stored config cannot be followed: {error}.", "Set it anew: fleet config set")
         return
@@ -209,11 +240,25 @@ def check_ports(
             f"The config names no port; {', '.join(seen) if seen else 'nothing is plugged in'}.",
             "Write a config: docs/reference/config.md, and set it with `fleet config set`.",
         )
-    for port in sorted({source.port for source in sources if source.port.startswith("/")}):
-        yield _check_port(Path(port), _names(sources, port), by_id)
+    for name in sorted({source.port for source in sources}):
+        names = _names(sources, name)
+        try:
+            yield _check_port(name, Path(find_port(name)), names, by_id)
+        except Unavailable as error:  # a USB address that no adapter has, or several
+            yield fail("ports", f"{error.message.rstrip('.')} ({names}).", error.hint)
 
 
-def _check_port(port: Path, names: str, by_id: Path) -> Finding:
+def _sources(
+    text: str, local: Local, sources_of: Callable[[str, Local], Sequence[SourceConfig]]
+) -> tuple[Sequence[SourceConfig], str]:
+    """Return the sources that run, and why agent.toml is not followed in them, "" if it is."""
+    try:
+        return sources_of(text, local), ""
+    except DocumentError as error:
+        return sources_of(text, NO_LOCAL), str(error)
+
+
+def _check_port(name: str, port: Path, names: str, by_id: Path) -> Finding:
     try:
         found = port.stat()
     except FileNotFoundError:
@@ -234,11 +279,12 @@ def _check_port(port: Path, names: str, by_id: Path) -> Finding:
             f"sudo usermod -aG {_group(found.st_gid)} {_service_user() or '$USER'}, then restart the agent.",
         )
     stable = _stable_name(port, by_id)
-    if stable:
+    if stable and name == str(port):
         return warn(
             "ports", f"{port} ({names}) may get another name when replugged.", f'In the config: port = "{stable}"'
         )
-    return ok("ports", f"{port} ({names}) is there and may be used.")
+    shown = name if name == str(port) else f"{name}, now {port},"
+    return ok("ports", f"{shown} ({names}) is there and may be used.")
 
 
 def _may_use(found: os.stat_result) -> bool:

@@ -12,12 +12,15 @@ in between, the device has a valid certificate and merely renews once more.
 
 import base64
 import hmac
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent.adapters import keys
+from agent.adapters import keys, token
 from agent.adapters.est import Est
 from agent.adapters.files import make_state_dir, remove_file, replace_file
+from agent.adapters.standing import load_local
+from agent.adapters.tls import shown_by
+from agent.core.token import FILE, Token, openssl_config, read_place
 from agent.errors import Misconfigured, Refused, Unavailable
 from agent.settings import Identity, StateDir, load_identity, make_identity
 from agent.wire.claim import Claim
@@ -28,9 +31,10 @@ TRIES = 3  # of sending the same request, where the connection broke before the 
 REQUEST_NAME = "fieldline-device"  # the fleet names the device; what the request says does not matter
 
 
-def enrol(claim: Claim, state: StateDir, now_us: int, *, force: bool = False) -> Identity:
+def enrol(claim: Claim, state: StateDir, now_us: int, *, force: bool = False, key: str = FILE) -> Identity:
     """Enrol this device; returns its identity. Raises Misconfigured, Refused or Unavailable, and then changed nothing.
 
+    `key` says where the private key is: agent.core.token; raises ValueError if it says nothing that can be understood.
     With `force` an enrolled device joins anew: the old identity and the old fleet's config are given up. The config is
     kept where it comes back under its id to the same fleet, after a revocation or too long a time in a cupboard.
     """
@@ -39,31 +43,37 @@ def enrol(claim: Claim, state: StateDir, now_us: int, *, force: bool = False) ->
             f"{_already(state)}.",
             hint="To enroll it anew, add --force: its old identity is then given up. Nothing was changed.",
         )
+    place = read_place(key)
     make_state_dir(state.root)
-    est = Est(claim.host, claim.port, now_us)
+    est = Est(claim.host, claim.port, now_us, proxy=load_local(state.local)[0].proxy)
     ca_pem = _fetch_ca(est, claim)
-    aside = state.key.with_name("key.aside.pem")
+    aside = _Aside(state.root / "key.aside.pem", state.root / "key.aside.cnf")
     try:
-        key_pem = aside.read_bytes() if aside.exists() else _make_key(aside)
-        body = _ask(est, ca_pem, claim, keys.make_request(key_pem, REQUEST_NAME))
-        issued = _checked(keys.check_issued(keys.read_certificates(body), key_pem, ca_pem))
+        aside.fill(None if place is None else token.prepare(place, state.root))
+        request = _make_request(aside.key, None if place is None else aside.config, REQUEST_NAME)
+        issued = _checked(keys.check_issued(keys.read_certificates(_ask(est, ca_pem, claim, request)), request, ca_pem))
     except (Refused, Misconfigured):
-        remove_file(aside)
+        aside.remove()
         raise
     identity = replace(
         make_identity(state, issued.device_id, claim.host, claim.port),
         cert_issued_us=issued.issued_us,
         cert_expires_us=issued.expires_us,
+        key=key,
     )
     is_back = _is_same(state, identity.device_id, ca_pem)
     remove_file(state.identity)
     if not is_back:
         remove_file(state.config)
-    replace_file(state.key, key_pem, mode=KEY_MODE)
+    replace_file(state.key, aside.key.read_bytes(), mode=KEY_MODE)
+    if place is None:
+        remove_file(state.key_config)
+    else:
+        replace_file(state.key_config, aside.config.read_bytes())
     replace_file(state.chain, ca_pem)
     replace_file(state.cert, issued.pem)
     replace_file(state.identity, identity.to_toml().encode())
-    remove_file(aside)
+    aside.remove()
     return identity
 
 
@@ -71,16 +81,17 @@ def renew(state: StateDir, now_us: int) -> Identity:
     """Renew the certificate over mTLS; returns the identity with its new dates. Raises AgentError, the old one kept."""
     identity = load_identity(state)
     ca_pem = state.chain.read_bytes()
-    key_pem = state.key.read_bytes()
-    est = Est(identity.host, identity.gateway_port, now_us, identity.cert_issued_us)
-    body = est.reenroll(ca_pem, state.cert, state.key, keys.make_request(key_pem, identity.device_id))
-    issued = _checked(keys.check_issued(keys.read_certificates(body), key_pem, ca_pem))
+    proxy = load_local(state.local)[0].proxy
+    est = Est(identity.host, identity.gateway_port, now_us, identity.cert_issued_us, proxy=proxy)
+    request = _make_request(state.key, identity.key_config, identity.device_id)
+    body = est.reenroll(ca_pem, shown_by(identity), request)
+    issued = _checked(keys.check_issued(keys.read_certificates(body), request, ca_pem))
     if issued.device_id != identity.device_id:
         raise Refused(f"The new certificate is for {issued.device_id}, not for {identity.device_id}.")
     beside = state.cert.with_name("cert.next.pem")
     try:
         replace_file(beside, issued.pem)
-        est.test_connect(ca_pem, beside, state.key)
+        est.test_connect(ca_pem, replace(shown_by(identity), cert=beside))
         replace_file(state.cert, issued.pem)
     finally:
         remove_file(beside)
@@ -104,10 +115,32 @@ def _fetch_ca(est: Est, claim: Claim) -> bytes:
     return keys.to_pem(found[0])
 
 
-def _make_key(aside: Path) -> bytes:
-    key_pem = keys.make_key()
-    replace_file(aside, key_pem, mode=KEY_MODE)
-    return key_pem
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """The key of an enrolment that has not come to its end."""
+
+    key: Path
+    config: Path  # OpenSSL's way to it; not there for a key in a file
+
+    def fill(self, place: Token | None) -> None:
+        """Make a key, unless there is one from a try before, of the same place."""
+        wanted = b"" if place is None else openssl_config(place).encode()
+        if self.key.exists() and (self.config.read_bytes() if self.config.exists() else b"") == wanted:
+            return
+        self.remove()
+        if place is None:
+            replace_file(self.key, keys.make_key(), mode=KEY_MODE)
+        else:
+            replace_file(self.config, wanted)
+            replace_file(self.key, token.make_key(place, self.config), mode=KEY_MODE)
+
+    def remove(self) -> None:
+        remove_file(self.key)
+        remove_file(self.config)
+
+
+def _make_request(key: Path, config: Path | None, name: str) -> bytes:
+    return keys.make_request(key.read_bytes(), name) if config is None else token.make_request(key, config, name)
 
 
 def _ask(est: Est, ca_pem: bytes, claim: Claim, request: bytes) -> bytes:

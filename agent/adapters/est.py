@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 
 import httpx
 
-from agent.adapters.tls import FleetContext, fleet_context
+from agent.adapters.http_client import open_client
+from agent.adapters.tls import FleetContext, Shown, fleet_context
+from agent.core.local import proxy_refusal
 from agent.errors import Misconfigured, Refused, Unavailable
 
 WELL_KNOWN = "/.well-known/est"
@@ -35,8 +36,9 @@ _CERT_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_
 class Est:
     """One server's EST service."""
 
-    def __init__(self, host: str, port: int, now_us: int, floor_us: int = 0) -> None:
+    def __init__(self, host: str, port: int, now_us: int, floor_us: int = 0, *, proxy: str = "") -> None:
         """Know the clock's time, and the least that it can be: when the device's own certificate was issued."""
+        self._proxy = proxy
         self._server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._host = host
         self._now_us = now_us
@@ -69,9 +71,9 @@ class Est:
             )
             return self._body(answer, "simpleenroll")
 
-    def reenroll(self, ca_pem: bytes, cert: Path, key: Path, request: bytes) -> bytes:
+    def reenroll(self, ca_pem: bytes, shown: Shown, request: bytes) -> bytes:
         """Ask for the next certificate, proving who we are by the present one."""
-        context = self._with_certificate(ca_pem, cert, key)
+        context = self._with_certificate(ca_pem, shown)
         for is_last in (False, True):
             try:
                 with self._client(context) as client:
@@ -82,25 +84,22 @@ class Est:
                     raise
         raise AssertionError
 
-    def test_connect(self, ca_pem: bytes, cert: Path, key: Path) -> None:
+    def test_connect(self, ca_pem: bytes, shown: Shown) -> None:
         """Make one request with a certificate, to see that the server takes it; raises Unavailable or Refused."""
-        with self._client(self._with_certificate(ca_pem, cert, key)) as client:
+        with self._client(self._with_certificate(ca_pem, shown)) as client:
             self._body(client.get(f"{WELL_KNOWN}/cacerts"), "cacerts")
 
-    def _with_certificate(self, ca_pem: bytes, cert: Path, key: Path) -> FleetContext:
+    def _with_certificate(self, ca_pem: bytes, shown: Shown) -> FleetContext:
         context = fleet_context(self._floor_us, lambda: self._now_us, lambda: False)
         context.load_verify_locations(cadata=ca_pem.decode("ascii"))
-        try:
-            context.load_cert_chain(cert, key)
-        except (OSError, ssl.SSLError) as error:
-            raise Misconfigured(f"{cert} and {key} do not fit together: {error}.", hint="Enroll anew.") from error
+        context.show(shown)
         return context
 
     @contextmanager
     def _client(self, context: ssl.SSLContext) -> Iterator[httpx.Client]:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
-            with httpx.Client(base_url=f"https://{self._server}", verify=context, timeout=timeout) as client:
+            with open_client(f"https://{self._server}", context, self._proxy, timeout) as client:
                 yield client
         except httpx.TransportError as error:
             raise self._translated(error) from error
@@ -134,6 +133,8 @@ class Est:
                 f"No TLS connection to {self._server}: {tls.reason or tls}.",
                 hint="Check that the port is the fleet's gateway (8443 by default) and nothing in between cuts TLS.",
             )
+        if isinstance(error, httpx.ProxyError):
+            return Unavailable(f"{self._server} cannot be reached.", hint=proxy_refusal(str(error)))
         what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else _reason(error)
         return Unavailable(f"{self._server} cannot be reached: {what}.", hint=_UNREACHABLE)
 

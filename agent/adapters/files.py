@@ -30,7 +30,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o640) -> None:
             beside.unlink()
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as file:
-            _give_to_owner_of(path.parent, fd)
+            give_to_owner_of(path.parent, fd)
             file.write(data)
             file.flush()
             os.fsync(fd)
@@ -68,6 +68,13 @@ def set_aside(path: Path, *suffixes: str) -> Path:
     return aside
 
 
+def give_to_owner_of(directory: Path, file: int | Path) -> None:
+    """Give a file to the user whose directory it is in, where that is ours to do."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        os.chown(file, owner.st_uid, owner.st_gid)
+
+
 def sync_dir(path: Path) -> None:
     """Make the names in a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -78,12 +85,6 @@ def sync_dir(path: Path) -> None:
 
 
 _HINT = "Choose another directory with --state, or run as a user that may write there."
-
-
-def _give_to_owner_of(directory: Path, fd: int) -> None:
-    if os.geteuid() == 0:
-        owner = directory.stat()
-        os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 def _unwritable(path: Path, error: OSError) -> Misconfigured:

@@ -19,6 +19,8 @@ from typing import Any
 
 import httpx
 
+from agent.adapters.http_client import open_client
+from agent.core.local import proxy_refusal
 from agent.errors import Busy, Refused, Unavailable
 
 CALLS_AT_ONCE = 2  # one a lane
@@ -38,7 +40,7 @@ class Gateway:
     def __init__(self, host: str, port: int, tls: ssl.SSLContext, proxy: str = "") -> None:
         self._base = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._tls = tls
-        self._proxy = proxy or None  # its URL; where none is set, HTTPS_PROXY and NO_PROXY say
+        self._proxy = proxy
         self._client: httpx.Client | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -49,13 +51,8 @@ class Gateway:
         """Send one batch and return the bytes of its ack; raises Unavailable, Busy or Refused."""
         self._resting = False
         if self._client is None or self._threads is None:
-            self._client = httpx.Client(
-                base_url=self._base,
-                verify=self._tls,
-                proxy=self._proxy,
-                timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-                limits=httpx.Limits(max_connections=CALLS_AT_ONCE),
-            )
+            timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+            self._client = open_client(self._base, self._tls, self._proxy, timeout, CALLS_AT_ONCE)
             self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="gateway")
         loop = asyncio.get_running_loop()
         self._calls += 1
@@ -132,6 +129,8 @@ def _error(base: str, response: httpx.Response, body: bytes) -> Exception:
 
 
 def _hint(error: Exception) -> str:
+    if isinstance(error, httpx.ProxyError):
+        return proxy_refusal(str(error))
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "The server did not prove to be this device's fleet: check its address and name, and the device's clock."
     return "Check the network; the agent keeps trying."

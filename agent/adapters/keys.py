@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
@@ -68,9 +69,9 @@ def to_pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def check_issued(certificates: list[x509.Certificate], key_pem: bytes, ca_pem: bytes) -> Issued:
-    """Find the certificate that belongs to our key and check that the CA signed it; raises Refused."""
-    ours = _spki(_key(key_pem).public_key())
+def check_issued(certificates: list[x509.Certificate], request: bytes, ca_pem: bytes) -> Issued:
+    """Find the certificate of the key that the request was for and check that the CA signed it; raises Refused."""
+    ours = _spki(x509.load_der_x509_csr(base64.decodebytes(request)).public_key())
     leaf = next((it for it in certificates if _spki(it.public_key()) == ours), None)
     if leaf is None:
         raise Refused("The fleet's answer holds no certificate for this device's key.", hint=_NOT_A_FLEET)
@@ -102,9 +103,7 @@ def _key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _spki(key: object) -> bytes:
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        return b""
+def _spki(key: CertificatePublicKeyTypes) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -6,6 +6,7 @@ then whether it would take a batch of this device, by announcing one that is too
 told so (413); one that it does not know, or has revoked, is refused before that (401, 403).
 """
 
+import base64
 import email.utils
 import http.client
 import json
@@ -15,9 +16,11 @@ import ssl
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 from agent.adapters.tls import client_context
-from agent.core.finding import Finding, fail, ok, warn
+from agent.core.finding import Finding, Level, fail, ok, warn
+from agent.core.local import proxy_refusal, without_password
 from agent.errors import Misconfigured
 from agent.settings import Identity
 from agent.wire.limits import MAX_BATCH_BYTES
@@ -27,31 +30,53 @@ ALERT_S = 0.5  # for the server to say after the handshake that it does not take
 MOST_APART_S = 60.0  # of the two clocks; the resolution of a Date header and a slow line are far below
 QUESTION = "/.well-known/est/cacerts"
 BATCHES = "/v1/sync"
+PROXY_PORT = 80  # of a proxy's URL that names none
 PROXIES = ("https_proxy", "all_proxy", "no_proxy")
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One road's end: what it is called, and where it is."""
+    """One road's end: what it is called, where it is, and the proxy before it."""
 
     name: str
     host: str
     port: int
+    proxy: str = ""
+
+    def connection(self, context: ssl.SSLContext) -> http.client.HTTPSConnection:
+        """Make a connection, which opens when something is asked."""
+        if not self.proxy:
+            return http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_S, context=context)
+        parts = urlsplit(self.proxy)
+        connection = http.client.HTTPSConnection(
+            parts.hostname or "", parts.port or PROXY_PORT, timeout=TIMEOUT_S, context=context
+        )
+        user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        basic = {"Proxy-Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
+        connection.set_tunnel(self.host, self.port, headers=basic if parts.username else {})
+        return connection
 
 
-def check_network(identity: Identity, link_port: int, environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Check the way to the fleet; `link_port` is 0 where no ack has told it yet."""
-    is_found = yield from _check_name(identity.host)
-    yield from _check_proxy(environ)
-    if not is_found:
+def check_network(
+    identity: Identity, link_port: int, environ: Mapping[str, str] = os.environ, proxy: str = ""
+) -> Iterator[Finding]:
+    """Check the way to the fleet; `link_port` is 0 where no ack has told it yet, `proxy` the one of agent.toml."""
+    if not proxy:
+        is_found = yield from _check_name(identity.host)
+        yield from _check_environment(environ)
+        if not is_found:
+            return
+    elif (yield from _check_proxy(proxy)):
         return
     try:
         context = client_context(identity)
     except Misconfigured as error:
         yield fail("certificate", error.message, error.hint)
         return
-    yield from _check_gateway(Way("gateway", identity.host, identity.gateway_port), context)
-    if link_port:
+    yield from _check_gateway(Way("gateway", identity.host, identity.gateway_port, proxy), context)
+    if link_port and proxy:
+        yield from _beside_proxy(_check_link(Way("link", identity.host, link_port), context))
+    elif link_port:
         yield from _check_link(Way("link", identity.host, link_port), context)
     else:
         yield warn("link", "Its port is not known before the first ack.", "Start the agent; then check again.")
@@ -76,22 +101,48 @@ def _check_name(host: str) -> Generator[Finding, None, bool]:
     return True
 
 
-def _check_proxy(environ: Mapping[str, str]) -> Iterator[Finding]:
+def _check_proxy(proxy: str) -> Generator[Finding, None, bool]:
+    """Check the proxy of agent.toml; returns whether the checks end here."""
+    parts = urlsplit(proxy)
+    shown = without_password(proxy)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or PROXY_PORT), TIMEOUT_S).close()
+    except (OSError, UnicodeError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        yield fail("proxy", f"{shown} of agent.toml cannot be reached: {said}.", "Check its host and port.")
+        return True
+    if parts.scheme != "http":
+        yield warn("proxy", f"{shown} is there; through TLS it is not looked further.", "See `fleet-agent status`.")
+        return True
+    yield ok("proxy", f"{shown} of agent.toml is there; the gateway is asked through it, the link takes none.")
+    return False
+
+
+def _beside_proxy(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Where there is a proxy, a link that cannot be had is to be expected: the gateway is the road."""
+    for it in findings:
+        if it.level is Level.FAIL:
+            yield warn(it.check, it.said, "The gateway does its work. For the link, have its port let out directly.")
+        else:
+            yield it
+
+
+def _check_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     found = {name: environ.get(name) or environ.get(name.upper()) for name in PROXIES}
     said = found["https_proxy"] or found["all_proxy"]
     if said:
-        shown = said.rpartition("@")[2]  # without a password
+        shown = without_password(said)
         yield warn(
             "proxy",
             f"This shell's environment names the proxy {shown}; the gateway is reached through it, the link never is.",
-            "The service has an environment of its own: set it with `systemctl edit fleet-agent`, if it is meant.",
+            "The service has an environment of its own: if it is meant, set `proxy` in agent.toml.",
         )
     else:
         yield ok("proxy", "None is set.")
 
 
 def _check_gateway(way: Way, context: ssl.SSLContext) -> Iterator[Finding]:
-    connection = http.client.HTTPSConnection(way.host, way.port, timeout=TIMEOUT_S, context=context)
+    connection = way.connection(context)
     began = time.monotonic()
     try:
         connection.request("GET", QUESTION)
@@ -122,7 +173,7 @@ def _check_gateway(way: Way, context: ssl.SSLContext) -> Iterator[Finding]:
 
 def _refusal(way: Way, context: ssl.SSLContext) -> str:
     """Return why the gateway takes no batch of this device; "" if it does, or has nothing to say of it."""
-    connection = http.client.HTTPSConnection(way.host, way.port, timeout=TIMEOUT_S, context=context)
+    connection = way.connection(context)
     try:
         connection.putrequest("POST", BATCHES)
         connection.putheader("Content-Length", str(MAX_BATCH_BYTES + 1))  # announced, and never sent
@@ -200,4 +251,7 @@ def _unreachable(way: Way, error: Exception) -> Finding:
             f"Ask for TCP port {way.port} in the firewall.",
         )
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    if way.proxy and said.startswith("Tunnel connection failed"):
+        refusal = said.partition(":")[2].strip()
+        return fail(way.name, f"{where} cannot be reached.", proxy_refusal(refusal))
     return fail(way.name, f"{where} cannot be reached: {said}.", "Check that the server runs, and the firewall.")

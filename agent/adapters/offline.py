@@ -4,6 +4,7 @@ from agent import __version__
 from agent.adapters.clock import SystemClock
 from agent.adapters.peek import peek
 from agent.adapters.standing import load_local, load_standing, local_status
+from agent.core.local import without_password
 from agent.core.status import VERSION, BufferStatus, ClockStatus, LatestStatus, Status, SyncStatus, certificate, iso
 from agent.settings import StateDir, load_identity
 
@@ -34,8 +35,8 @@ def read_offline(state: StateDir, clock: SystemClock) -> Status:
         buffer=BufferStatus(
             peeked.rows, peeked.bytes, peeked.readings, peeked.oldest_us, iso(peeked.oldest_us), round(age_s, 3), ""
         ),
-        sync=SyncStatus(f"{identity.host}:{identity.gateway_port}", "none", 0, None, ""),
+        sync=SyncStatus(f"{identity.host}:{identity.gateway_port}", "none", 0, None, "", without_password(local.proxy)),
         config=standing.reported(),
-        certificate=certificate(identity.cert_expires_us, now),
+        certificate=certificate(identity.cert_expires_us, now, identity.key),
         local=local_status(local, problem, standing.next_start().toml),
     )

@@ -14,6 +14,8 @@ own certificate is the least that it can be: a server's certificate that ended b
 
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from agent.errors import Misconfigured
@@ -32,6 +34,8 @@ class FleetContext(ssl.SSLContext):
     is_synced: Callable[[], bool]
     floor_us: int
     is_behind: bool  # a certificate of the fleet has shown that the clock is
+    shown: "Shown | None"  # what this side proves itself by
+    is_key_loaded: bool
 
     @property
     def doubts_clock(self) -> bool:
@@ -40,9 +44,41 @@ class FleetContext(ssl.SSLContext):
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 - as the one it stands before
         """Wrap a socket, with time left out or not as of now."""
+        if self.shown is not None and not self.is_key_loaded:
+            try:
+                self.show(self.shown)
+            except Misconfigured as error:
+                raise ssl.SSLError(ssl.SSL_ERROR_SSL, str(error)) from error
         flags = self.verify_flags & ~NO_CHECK_TIME
         self.verify_flags = flags | NO_CHECK_TIME if self.doubts_clock else flags
         return super().wrap_socket(*args, **options)
+
+    def show(self, shown: "Shown") -> None:
+        """Show a certificate on connections from now on; raises Misconfigured."""
+        self.shown, self.is_key_loaded = shown, False
+        try:
+            if shown.key_config is not None:
+                from agent.adapters.token import load_provider  # noqa: PLC0415 - few devices have a token
+
+                load_provider(shown.key, shown.key_config)
+            self.load_cert_chain(shown.cert, shown.key)
+        except (OSError, ssl.SSLError) as error:
+            raise _unusable(shown, error) from error
+        self.is_key_loaded = True
+
+    def forget_key(self) -> None:
+        """Look for a key in a token anew when the next connection is made: the token may have been away."""
+        if self.shown is not None and self.shown.key_config is not None:
+            self.is_key_loaded = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a device shows of itself: its certificate, and the key that proves it to be its own."""
+
+    cert: Path
+    key: Path
+    key_config: Path | None = None  # OpenSSL's configuration for a key in a token; None for one in a file
 
 
 class _Socket(ssl.SSLSocket):
@@ -57,6 +93,10 @@ class _Socket(ssl.SSLSocket):
             if isinstance(context, FleetContext) and error.verify_code == NOT_YET_VALID:
                 context.is_behind = True  # the next connection goes by it
             raise
+        except ssl.SSLError:
+            if isinstance(context, FleetContext):
+                context.forget_key()
+            raise
         if isinstance(context, FleetContext) and context.doubts_clock:
             _check_end(self.getpeercert(), context.floor_us)
 
@@ -67,28 +107,38 @@ def fleet_context(floor_us: int, now_us: Callable[[], int], is_synced: Callable[
     context.sslsocket_class = _Socket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.now_us, context.is_synced, context.floor_us, context.is_behind = now_us, is_synced, floor_us, False
+    context.shown, context.is_key_loaded = None, False
     return context
 
 
 def client_context(
     identity: Identity, now_us: Callable[[], int] = lambda: MAX_TIME_US, is_synced: Callable[[], bool] = lambda: True
 ) -> FleetContext:
-    """Make the context of a device, which believes the clock unless told of it; raises Misconfigured for a bad file."""
+    """Make the context of a device, which believes the clock unless told of it; raises Misconfigured for a bad file.
+
+    A key in a token is looked for when a connection is made, and again after one that failed: a token that is away, or
+    a TPM that rests after too many power cuts, keeps the device from its fleet and not from measuring.
+    """
     context = fleet_context(identity.cert_issued_us, now_us, is_synced)
     try:
         context.load_verify_locations(identity.chain_path)
-        context.load_cert_chain(identity.cert_path, identity.key_path)
     except (OSError, ssl.SSLError) as error:
-        raise _unusable(identity, error) from error
+        raise _unusable(shown_by(identity), error) from error
+    if identity.key_config is None:
+        context.show(shown_by(identity))
+    else:
+        context.shown = shown_by(identity)
     return context
+
+
+def shown_by(identity: Identity) -> Shown:
+    """Return what a device shows of itself."""
+    return Shown(identity.cert_path, identity.key_path, identity.key_config)
 
 
 def use_renewed(context: FleetContext, identity: Identity) -> None:
     """Show the new certificate on connections from now on; raises Misconfigured."""
-    try:
-        context.load_cert_chain(identity.cert_path, identity.key_path)
-    except (OSError, ssl.SSLError) as error:
-        raise _unusable(identity, error) from error
+    context.show(shown_by(identity))
     context.floor_us = identity.cert_issued_us
 
 
@@ -98,8 +148,13 @@ def _check_end(certificate: Any, floor_us: int) -> None:  # noqa: ANN401 - ssl's
         raise ssl.SSLCertVerificationError("the server's certificate ended before the device's own was issued")
 
 
-def _unusable(identity: Identity, error: Exception) -> Misconfigured:
+def _unusable(shown: Shown, error: Exception) -> Misconfigured:
+    if shown.key_config is not None:
+        return Misconfigured(
+            f"The token does not give the key that {shown.key} names: {error}.",
+            hint="If `fleet-agent doctor` finds it, restart the agent; else see docs/operate/hardware-key.md.",
+        )
     return Misconfigured(
-        f"The certificate or key of {identity.device_id} in {identity.cert_path.parent} cannot be used: {error}.",
+        f"The certificate {shown.cert} and the key {shown.key} cannot be used: {error}.",
         hint="Check the files' rights, or enroll the device anew.",
     )

@@ -13,6 +13,7 @@ from agent.adapters import doctor
 from agent.adapters.clock import SystemClock
 from agent.adapters.network import check_network
 from agent.adapters.peek import value
+from agent.adapters.standing import load_local
 from agent.adapters.vitals import Vitals
 from agent.cli import options
 from agent.core.config import parse_config
@@ -59,10 +60,11 @@ def _examine(state: StateDir) -> Iterator[Finding]:
         return
     yield ok("identity", f"{identity.device_id} of {identity.host}:{identity.gateway_port}.")
     yield from doctor.check_certificate(identity, clock)
+    yield from doctor.check_key(identity)
     yield from doctor.check_service(state)
-    yield from doctor.check_ports(state, lambda text: parse_config(text, find).sources)
+    yield from doctor.check_ports(state, lambda text, local: parse_config(text, find, local).sources)
     yield from doctor.check_buffer(state)
-    yield from check_network(identity, _link_port(state))
+    yield from check_network(identity, _link_port(state), proxy=load_local(state.local)[0].proxy)
 
 
 def _link_port(state: StateDir) -> int:

@@ -7,6 +7,7 @@ import click
 
 from agent.adapters import install, service
 from agent.adapters.clock import SystemClock
+from agent.cli import options
 from agent.cli.options import claim_text
 from agent.core.config import parse_config
 from agent.errors import Misconfigured
@@ -34,7 +35,8 @@ from agent.wire.document import DocumentError
     type=click.Path(path_type=Path),
     help="Path of fleet-agent as the service will see it, where it is not the one that runs now.",
 )
-def command(claim: str | None, config: Path | None, root: Path, program: Path | None) -> None:
+@options.key
+def command(claim: str | None, config: Path | None, root: Path, program: Path | None, key: str) -> None:
     """Install the agent as a service of this machine, enroll it if a CLAIM is given, and start it.
 
     Puts the systemd unit, udev rules, user and directories in place, each only where it differs; run it again after an
@@ -56,7 +58,7 @@ def command(claim: str | None, config: Path | None, root: Path, program: Path | 
         return
     _tell(service.make_ready(machine.state))
     if parsed is not None:
-        _enrol(machine, parsed)
+        _enrol(machine, parsed, key)
     if not service.runs():
         click.echo("systemd does not run here (a container?): nothing was started. Start the agent by hand:")
         click.echo(f"  fleet-agent run --state {machine.state.root}")
@@ -85,7 +87,7 @@ def _check(machine: install.Machine, claim: Claim | None, config: Path | None, p
             ) from error
 
 
-def _enrol(machine: install.Machine, claim: Claim) -> None:
+def _enrol(machine: install.Machine, claim: Claim, key: str) -> None:
     if machine.state.identity.exists():
         identity = load_identity(machine.state)
         click.echo(
@@ -95,7 +97,7 @@ def _enrol(machine: install.Machine, claim: Claim) -> None:
         return
     from agent.adapters.enrol import enrol  # noqa: PLC0415 - loads cryptography
 
-    identity = enrol(claim, machine.state, SystemClock().now_us())
+    identity = enrol(claim, machine.state, SystemClock().now_us(), key=key)
     click.echo(f"Enrolled as {identity.device_id} with {identity.host}:{identity.gateway_port}.")
 
 

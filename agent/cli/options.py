@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from agent.core.token import FILE, read_place
 from agent.errors import Misconfigured
 from agent.settings import DEFAULT_STATE
 from agent.wire.claim import Claim, ClaimError, parse_claim
@@ -31,6 +32,25 @@ state = click.option(
     show_default=True,
     show_envvar=True,
     help="State directory of the agent.",
+)
+
+
+def _key(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    try:
+        read_place(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+    return text
+
+
+key = click.option(
+    "--key",
+    default=FILE,
+    show_default=True,
+    metavar="file|tpm2|pkcs11:URI",
+    callback=_key,
+    help="Where the private key is made and stays: a file, the machine's TPM 2, or a PKCS#11 token (RFC 7512), as in "
+    "pkcs11:token=NAME;object=NAME?module-path=/…&pin-source=file:/…. A key that is there already is used.",
 )
 
 

@@ -1,6 +1,6 @@
 """What is set on the device itself: `agent.toml` in the state directory, written by the person at the machine.
 
-    proxy = "http://proxy.site:3128"      # for the gateway road; the link does not go through proxies
+    proxy = "http://user:password@proxy.site:3128"   # for all that goes to the gateway; the link takes no proxies
     [ports]                               # a source's name = the device file that it has on this machine
     board = "/dev/serial/by-id/usb-…"
     [agent]                               # any key of the config's own [agent]
@@ -13,10 +13,11 @@ machine, while one document serves a product.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from agent.wire.document import parse_document
 
-PROXY_SCHEMES = ("http://", "https://", "socks5://")
+PROXY_SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ def read_local(text: str) -> Local:
     """Read the file; raises DocumentError. What its keys may be is told when it is laid over a document."""
     document = parse_document(text)
     proxy = document.text("proxy", "")
-    if proxy and not proxy.startswith(PROXY_SCHEMES):
-        raise document.error("proxy", f"{proxy!r} is no proxy; it is a URL, as in http://proxy.site:3128")
+    if proxy and not _is_proxy(proxy):
+        raise document.error(
+            "proxy", f"{without_password(proxy)!r} is no HTTP proxy; it is a URL, as in http://proxy.site:3128"
+        )
     ports = document.table("ports")
     local = Local({name: ports.text(name) for name in ports.values}, dict(document.table("agent").values), proxy)
     document.done()
@@ -71,8 +74,22 @@ def overlay(values: Mapping[str, Any], local: Local) -> tuple[dict[str, Any], tu
         laid["agent"] = {**agent, **local.agent}
         told += [Override(f"agent.{key}", str(v), str(agent.get(key, ""))) for key, v in local.agent.items()]
     if local.proxy:
-        told.append(Override("proxy", _without_password(local.proxy), ""))
+        told.append(Override("proxy", without_password(local.proxy), ""))
     return laid, tuple(told)
+
+
+def without_password(url: str) -> str:
+    """Return a proxy's URL as it may be shown."""
+    scheme, is_url, rest = url.rpartition("://")
+    return f"{scheme}{is_url}{rest.rpartition('@')[2]}"
+
+
+def proxy_refusal(answer: str) -> str:
+    """Return what a proxy said that did not let us through, as `407 …`, with what to do."""
+    said = f"The proxy does not let this device through: {answer}."
+    if answer.startswith("407"):
+        return f'{said} It wants user and password: proxy = "http://USER:PASSWORD@HOST:PORT" in agent.toml.'
+    return f"{said} Ask for CONNECT to the gateway's host and port."
 
 
 def overridden(toml: str, local: Local) -> tuple[Override, ...]:
@@ -90,6 +107,9 @@ def _with_port(source: Any, ports: Mapping[str, str]) -> Any:  # noqa: ANN401 - 
     return source
 
 
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.core.local import Override
+from agent.core.token import FILE, place_in_words
 from agent.wire.messages import ConfigOutcome, LineHealth, Reported, SlaveHealth, SourceHealth, Value
 
 US_PER_S = 1_000_000
@@ -86,6 +87,7 @@ class SyncStatus:
     last_ack_us: int
     last_ack: str | None
     error: str  # the last one, "" if none since the last ack
+    proxy: str = ""  # of agent.toml, through which the gateway is reached, without a password; "" for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class CertificateStatus:
     expires_us: int
     expires: str | None
     days_left: int
+    key: str = FILE  # where its private key is: file, tpm2 or a PKCS#11 URI
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +143,9 @@ def iso(t_us: int) -> str | None:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000:03d}Z"
 
 
-def certificate(expires_us: int, now_us: int) -> CertificateStatus:
+def certificate(expires_us: int, now_us: int, key: str = FILE) -> CertificateStatus:
     """Describe the certificate as of now; the days left are whole ones, negative once it is over."""
-    return CertificateStatus(expires_us, iso(expires_us), (expires_us - now_us) // US_PER_DAY)
+    return CertificateStatus(expires_us, iso(expires_us), (expires_us - now_us) // US_PER_DAY, key)
 
 
 def flash_of(written_bytes: int | None, written_readings: int) -> FlashStatus:
@@ -171,9 +174,7 @@ def _lines(s: Status) -> Iterator[str]:
     state = f"running for {_span(s.uptime_s)} (process {s.pid}, {s.rss_bytes / 1e6:.0f} MB)"
     yield f"{s.device}  {state if s.running else 'NOT RUNNING: this is what its files say'}"
     yield ""
-    yield f"server       {s.sync.server}, {_road(s, now)}"
-    if s.sync.error:
-        yield f"             {s.sync.error}"
+    yield from _server(s)
     yield f"buffer       {_buffer(s.buffer)}"
     if s.buffer.problem:
         yield f"             NOTHING IS STORED: {s.buffer.problem}"
@@ -227,6 +228,14 @@ def port_words(source: SourceStatus) -> Iterator[str]:
         wrong = (("timeouts", slave.timeouts), ("CRC errors", slave.crc_errors), ("exceptions", slave.exceptions))
         said = "".join(f", {count} {name}" for name, count in wrong if count)
         yield f"slave {slave.address}: answered {slave.answered} of {slave.asked}{said}"
+
+
+def _server(s: Status) -> Iterator[str]:
+    yield f"server       {s.sync.server}, {_road(s, s.t_us)}"
+    if s.sync.proxy:
+        yield f"             through the proxy {s.sync.proxy}; the link takes none and is tried without it"
+    if s.sync.error:
+        yield f"             {s.sync.error}"
 
 
 def _road(s: Status, now: int) -> str:
@@ -284,7 +293,8 @@ def _certificate(cert: CertificateStatus) -> str:
     if cert.days_left < 0:
         return f"EXPIRED {cert.expires}: it is renewed once the fleet is reached, or needs a claim"
     warning = "; renewal is overdue" if cert.days_left < DAYS_LEFT_WARNING else ""
-    return f"{cert.days_left} days left (until {cert.expires}){warning}"
+    key = "" if cert.key == FILE else f"; its key is {place_in_words(cert.key)}"
+    return f"{cert.days_left} days left (until {cert.expires}){warning}{key}"
 
 
 def shown_value(value: Value) -> str:

@@ -16,6 +16,7 @@ from agent.core.status import (
     flash_of,
     iso,
 )
+from agent.core.token import FILE
 from agent.ports import Clock
 from agent.services.health import Backlog
 from agent.wire.messages import Health, Newest, Reported, SourceHealth
@@ -40,8 +41,11 @@ class Views:
 class Look:
     """Gathers the status of the running agent."""
 
-    def __init__(self, device: str, agent_version: str, pid: int, clock: Clock, views: Views) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - who it tells of, and where from
+        self, device: str, agent_version: str, pid: int, clock: Clock, views: Views, key: str = FILE
+    ) -> None:
         self._device = device
+        self._key = key
         self._agent_version = agent_version
         self._pid = pid
         self._clock = clock
@@ -67,7 +71,7 @@ class Look:
             buffer=buffer_of(await self._views.backlog(), now, self._views.problem()),
             sync=self._views.sync(),
             config=self._views.reported(),
-            certificate=certificate(health.cert_expires_us, now),
+            certificate=certificate(health.cert_expires_us, now, self._key),
             local=self._views.local(),
             flash=flash_of(health.written_bytes, health.written_readings),
         )

@@ -16,6 +16,7 @@ from agent.adapters.clock import SystemClock
 from agent.adapters.doctor import check_certificate, check_disk, check_ports, check_state
 from agent.adapters.enrol import enrol
 from agent.adapters.network import check_network
+from agent.adapters.usb import resolve
 from agent.adapters.vitals import Vitals
 from agent.core.config import parse_config
 from agent.core.finding import Finding, Level
@@ -57,7 +58,7 @@ def one(findings: Iterator[Finding], check: str) -> Finding:
 
 def ports(state: StateDir, toml: str, by_id: Path) -> list[Finding]:
     state.config.write_bytes(Standing().seeded(toml).to_json())
-    return list(check_ports(state, lambda text: parse_config(text, find).sources, by_id))
+    return list(check_ports(state, lambda text, local: parse_config(text, find, local).sources, by_id))
 
 
 def test_a_device_that_is_not_enrolled_is_told_what_to_do(tmp_path: Path):
@@ -209,3 +210,49 @@ def test_a_proxy_is_told_without_its_password(state: StateDir):
     assert finding.level is Level.WARN
     assert "proxy:3128" in finding.said
     assert "secret" not in finding.said
+
+
+def test_a_port_that_is_set_at_the_machine_is_the_one_that_is_checked(state: StateDir, port: Board, tmp_path: Path):
+    state.local.write_text(f'[ports]\nboard = "{port.path}"\n')
+
+    (finding,) = ports(state, port.config().replace(port.path, "/dev/ttyUSB77"), tmp_path / "by-id")
+
+    assert (finding.level, finding.said) == (Level.OK, f"{port.path} (board) is there and may be used.")
+
+
+def test_a_port_named_by_id_is_followed_to_its_device(state: StateDir, port: Board, tmp_path: Path):
+    link = tmp_path / "usb-Arduino-if00"
+    link.symlink_to(port.path)
+
+    (finding,) = ports(state, port.config().replace(port.path, str(link)), tmp_path)
+
+    assert finding.level is Level.OK
+
+
+def test_a_usb_address_is_found_under_its_present_name_or_told_as_missing(state: StateDir, port: Board):
+    def plugged_in(name: str) -> str:
+        return port.path if name.endswith(":A10K3V2J") else resolve(name)
+
+    toml = port.config().replace(port.path, "usb:0403:6001:A10K3V2J")
+    gone = toml.replace("A10K3V2J", "B22")
+    state.config.write_bytes(Standing().seeded(toml + gone.replace('"board"', '"other"')).to_json())
+
+    there, missing = check_ports(state, lambda it, at: parse_config(it, find, at).sources, find_port=plugged_in)
+
+    assert (there.level, there.said) == (
+        Level.OK,
+        f"usb:0403:6001:A10K3V2J, now {port.path}, (board) is there and may be used.",
+    )
+    assert (missing.level, missing.said) == (Level.FAIL, "usb:0403:6001:B22 is not there (other).")
+
+
+def test_an_agent_toml_that_cannot_be_followed_is_told_and_the_fleets_ports_are_checked(
+    state: StateDir, port: Board, tmp_path: Path
+):
+    state.local.write_text("[agent]\nflush = 5\n")
+
+    told, checked = ports(state, port.config(), tmp_path / "by-id")
+
+    assert (told.check, told.level) == ("config", Level.WARN)
+    assert "agent.toml is not followed: agent.flush: unknown key" in told.said
+    assert checked.level is Level.OK
