@@ -11,6 +11,7 @@ from firmware_sim.board import run_board
 from firmware_sim.errors import SimError
 from firmware_sim.faults import Fault
 from firmware_sim.run import MAX_RATE_HZ, Settings
+from firmware_sim.swarm.cli import swarm
 
 LINK = click.Path(path_type=Path)
 POSITIVE = click.FloatRange(min=0.0, min_open=True)
@@ -102,6 +103,9 @@ def demo(*, check: bool) -> None:
     from firmware_sim.scenarios.demo import run  # noqa: PLC0415 - a board alone needs no HTTP client
 
     sys.exit(run(check=check, say=click.echo))
+
+
+cli.add_command(swarm)
 
 
 def main() -> None:

@@ -130,7 +130,7 @@ def _people(settings: Settings, db: Database, link: Link, authority: Authority) 
     services = Services(
         db=db,
         link=link,
-        issue_claim=ClaimIssuer(db, authority, settings.server_names, settings.gateway_port),
+        issue_claims=ClaimIssuer(db, authority, settings.server_names, settings.gateway_port),
         version=metadata.version("fieldline"),
         gateway_port=settings.gateway_port,
         link_port=settings.link_port,

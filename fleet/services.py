@@ -4,7 +4,7 @@ Both fronts read through `fleet.store` in `db.read` and write through it in `db.
 at once (a config, a revocation) is told to it by a job that hears the event, whoever wrote it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,11 +38,11 @@ class IssuedClaim:
     expires_us: int
 
 
-class IssueClaim(Protocol):
-    """Makes a claim, stores its hash and appends `claim.created`; raises Invalid or Refused (device exists)."""
+class IssueClaims(Protocol):
+    """Makes claims, stores their hashes and appends `claim.created`; raises Invalid or Refused (device exists)."""
 
-    async def __call__(self, request: ClaimRequest, by: Actor) -> IssuedClaim:
-        """Issue one claim."""
+    async def __call__(self, requests: Sequence[ClaimRequest], by: Actor) -> Sequence[IssuedClaim]:
+        """Issue all of them, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Services:
 
     db: Database
     link: DeviceLink
-    issue_claim: IssueClaim
+    issue_claims: IssueClaims
     version: str = "0"  # of this server
     gateway_port: int = 8443
     link_port: int = 8883

@@ -7,6 +7,7 @@ from typing import Any, Self
 import httpx
 
 ANSWER_S = 10.0
+STREAM_S = 600.0  # between two parts of a long answer
 
 
 class Fleet:
@@ -38,7 +39,7 @@ class Fleet:
             return None
         return answer.json() if answer.is_success else None
 
-    def post(self, path: str, **body: str) -> dict[str, Any]:
+    def post(self, path: str, **body: str | int) -> dict[str, Any]:
         """Post a JSON object and return the one that is answered; raises httpx.HTTPError."""
         answer = self._client.post(path, json=body)
         answer.raise_for_status()
@@ -49,15 +50,16 @@ class Fleet:
         answer = self.get(path, **query)
         return list(answer["items"]) if answer else []
 
-    def readings(self, device: str, series: str) -> Iterator[tuple[int, object]]:
-        """Stream all readings of a series, `(t_us, value)` in order of event time."""
-        with self._client.stream(
-            "GET",
-            f"/api/v1/devices/{device}/readings",
-            params={"series": series},
-            headers={"Accept": "application/x-ndjson"},
-        ) as answer:
+    def lines(self, path: str, **query: str | int) -> Iterator[dict[str, Any]]:
+        """Stream the objects of an NDJSON answer, however long it takes; raises httpx.HTTPError."""
+        timeout = httpx.Timeout(ANSWER_S, read=STREAM_S)
+        headers = {"Accept": "application/x-ndjson"}
+        with self._client.stream("GET", path, params=query, headers=headers, timeout=timeout) as answer:
             answer.raise_for_status()
             for line in answer.iter_lines():
-                row = json.loads(line)
-                yield row["t_us"], row["v"]
+                yield json.loads(line)
+
+    def readings(self, device: str, series: str) -> Iterator[tuple[int, object]]:
+        """Stream all readings of a series, `(t_us, value)` in order of event time."""
+        for row in self.lines(f"/api/v1/devices/{device}/readings", series=series):
+            yield row["t_us"], row["v"]

@@ -10,13 +10,14 @@ from fleet.api.access import Admin, Given, Reader
 from fleet.api.page import NO_NUL, Cursor, DeviceFilter, Limit, Model, Page, ShortText
 from fleet.api.problem import responses
 from fleet.api.times import iso, iso_or_none
-from fleet.services import ClaimRequest
+from fleet.services import ClaimRequest, IssuedClaim
 from fleet.store import claim
 
 router = APIRouter(tags=["claims"])
 
 DEFAULT_EXPIRES_S = 7 * 86_400
 MAX_EXPIRES_S = 366 * 86_400
+MAX_CLAIMS = 500  # made by one call, in one transaction that others wait for
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)]
 
@@ -43,30 +44,59 @@ class ClaimMade(Model):
     expires: str
     expires_us: int
 
+    @classmethod
+    def of(cls, made: IssuedClaim) -> "ClaimMade":
+        """Make it of a claim that was just given out."""
+        return cls(
+            claim=made.claim,
+            device=made.device,
+            product=made.product,
+            serial=made.serial,
+            site=made.site,
+            expires=iso(made.expires_us),
+            expires_us=made.expires_us,
+        )
+
+
+class NewClaims(Model):
+    """What a production run has in common; the fleet names the devices PRODUCT-xxxxxx."""
+
+    product: _Name = Field(examples=["freezer"])
+    count: int = Field(ge=1, le=MAX_CLAIMS, description="Devices.", examples=[2])
+    site: ShortText | None = Field(None, examples=["Line 3"])
+    expires_s: int | None = Field(None, ge=1, le=MAX_EXPIRES_S, description="Seconds; 7 days if not said.")
+    server: ShortText | None = Field(None, description="host or host:port of the gateway, as the devices see it.")
+
+
+class ClaimsMade(Model):
+    """Claims, shown once."""
+
+    items: list[ClaimMade]
+
 
 @router.post("/claims", status_code=201, responses=responses(401, 403, 409, 422))
 async def make_claim(services: Given, caller: Admin, new: NewClaim) -> ClaimMade:
     """Make a claim for one new device. It is shown once, kept nowhere, and works once."""
-    made = await services.issue_claim(
-        ClaimRequest(
-            product=new.product,
-            device=new.device,
-            serial=new.serial or "",
-            site=new.site or "",
-            expires_s=new.expires_s or DEFAULT_EXPIRES_S,
-            server=new.server,
-        ),
-        caller.actor,
+    request = ClaimRequest(
+        product=new.product,
+        device=new.device,
+        serial=new.serial or "",
+        site=new.site or "",
+        expires_s=new.expires_s or DEFAULT_EXPIRES_S,
+        server=new.server,
     )
-    return ClaimMade(
-        claim=made.claim,
-        device=made.device,
-        product=made.product,
-        serial=made.serial,
-        site=made.site,
-        expires=iso(made.expires_us),
-        expires_us=made.expires_us,
+    (made,) = await services.issue_claims([request], caller.actor)
+    return ClaimMade.of(made)
+
+
+@router.post("/claims/many", status_code=201, responses=responses(401, 403, 422))
+async def make_claims(services: Given, caller: Admin, new: NewClaims) -> ClaimsMade:
+    """Make claims for many new devices of one product, all or none: what a factory prints on its labels."""
+    request = ClaimRequest(
+        product=new.product, site=new.site or "", expires_s=new.expires_s or DEFAULT_EXPIRES_S, server=new.server
     )
+    made = await services.issue_claims([request] * new.count, caller.actor)
+    return ClaimsMade(items=[ClaimMade.of(one) for one in made])
 
 
 class ClaimItem(Model):

@@ -104,7 +104,7 @@ async def list_readings(  # noqa: PLR0913 - one argument a filter
     A page by default. With `Accept: application/x-ndjson` a stream of all of them, which ends when they end; memory
     stays bounded however many there are.
     """
-    from_us, to_us = _span(services, from_, to)
+    from_us, to_us = span(services, from_, to)
     await services.db.read(lambda conn: device.get(conn, device_id))
     after = _cursor(cursor)
     if NDJSON in request.headers.get("accept", ""):
@@ -112,7 +112,7 @@ async def list_readings(  # noqa: PLR0913 - one argument a filter
         def lines(conn: Connection) -> Iterator[str]:
             return map(_line, query.readings(conn, device_id, series, from_us, to_us, after=after, limit=limit))
 
-        return StreamingResponse(await _begun(_chunks(services, lines)), media_type=NDJSON)
+        return StreamingResponse(await chunked(services, lines), media_type=NDJSON)
     size = min(limit or 100, MAX_LIMIT)
     found = await services.db.read(
         lambda conn: list(query.readings(conn, device_id, series, from_us, to_us, after=after, limit=size))
@@ -135,7 +135,7 @@ async def get_points(  # noqa: PLR0913 - one argument a filter
 ) -> ChartPoints:
     """Give a series for a chart: the last hour if not said otherwise. No peak is lost, no gap drawn over."""
     now_us = services.now_us()
-    from_us, to_us = _span(services, from_, to or str(now_us))
+    from_us, to_us = span(services, from_, to or str(now_us))
     if from_ is None:
         from_us = max(MIN_TIME_US, to_us - DEFAULT_CHART_US)
 
@@ -159,7 +159,8 @@ async def get_points(  # noqa: PLR0913 - one argument a filter
     return await services.db.read(work)
 
 
-def _span(services: Services, from_: str | None, to: str | None) -> tuple[int, int]:
+def span(services: Services, from_: str | None, to: str | None) -> tuple[int, int]:
+    """Return the times that a request names, µs; all of time where it names none. Raises Invalid."""
     now_us = services.now_us()
     from_us = MIN_TIME_US if from_ is None else parse_time(from_, now_us=now_us, name="from")
     to_us = MAX_TIME_US if to is None else parse_time(to, now_us=now_us, name="to")
@@ -182,6 +183,11 @@ def _line(reading: Reading) -> str:
     t_us, value = reading
     text = json.dumps(value, ensure_ascii=False)
     return f'{{"t_us":{t_us},"t":"{iso(t_us)}","v":{text}}}\n'
+
+
+async def chunked(services: Services, lines: Callable[[Connection], Iterator[str]]) -> AsyncIterator[str]:
+    """Return the lines as they are read, many at a time; an overload is told (Busy) before the first."""
+    return await _begun(_chunks(services, lines))
 
 
 async def _chunks(services: Services, lines: Callable[[Connection], Iterator[str]]) -> AsyncGenerator[str, None]:

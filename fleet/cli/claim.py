@@ -1,12 +1,17 @@
 """`fleet claim`: the right to join, once, for one new device."""
 
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
 import click
 
-from fleet.cli.client import Client, pass_client
+from fleet.cli.client import Client, Item, pass_client
 from fleet.cli.options import device_option, json_option, limit_option
 from fleet.cli.output import age_of, facts, print_array, print_json, say, table, when, word
 from fleet.cli.shell import Group
 from fleet.cli.times import US, Span
+
+CLAIMS_A_CALL = 250  # made in one transaction
 
 
 @click.group(cls=Group)
@@ -18,6 +23,7 @@ def claim() -> None:
     examples=(
         "fleet claim create --product freezer",
         "fleet claim create --product freezer --serial FZ-0042 --site 'Store 7' --expires 30d --json",
+        "fleet claim create --product freezer --count 500 --expires 90d",
     )
 )
 @click.option("--product", required=True, metavar="P", help="What the device is: the model that is sold.")
@@ -26,6 +32,7 @@ def claim() -> None:
 @click.option("--site", metavar="TEXT", help="Where it stands.")
 @click.option("--expires", type=Span(), metavar="SPAN", help="The claim is valid so long: 30m, 12h, 7d. [default: 7d]")
 @click.option("--server", metavar="HOST[:PORT]", help="The gateway that the device shall call, as seen from there.")
+@click.option("--count", type=click.IntRange(min=1), help="Make so many, for as many devices: a line each.")
 @json_option()
 @pass_client
 def create(  # noqa: PLR0913 - one option a fact
@@ -37,18 +44,25 @@ def create(  # noqa: PLR0913 - one option a fact
     site: str | None,
     expires: int | None,
     server: str | None,
+    count: int | None,
     as_json: bool,
 ) -> None:
-    """Make a claim: the string that a new device needs to join. It is shown once and works once."""
+    """Make a claim: the string that a new device needs to join. It is shown once and works once.
+
+    With --count many are made, for a production run: a line each, the device's id and its claim.
+    """
     body = {
         "product": product,
-        "device": device,
-        "serial": serial,
         "site": site,
         "expires_s": None if expires is None else max(1, expires // US["s"]),
         "server": server,
     }
-    made = client.post("claims", body=body)
+    if count is not None:
+        if device or serial:
+            raise click.UsageError("--device and --serial are of one device; leave them out with --count.")
+        _print_many(_make_many(client, body, count), as_json=as_json)
+        return
+    made = client.post("claims", body={**body, "device": device, "serial": serial})
     if as_json:
         print_json(made)
         return
@@ -63,6 +77,22 @@ def create(  # noqa: PLR0913 - one option a fact
         )
     )
     say("On the device, with that line in the place of CLAIM: sudo fleet-agent install CLAIM")
+
+
+def _make_many(client: Client, body: Mapping[str, Any], count: int) -> Iterator[Item]:
+    """Yield claims as they are made, some hundred a call."""
+    while count > 0:
+        made = client.post("claims", "many", body={**body, "count": min(count, CLAIMS_A_CALL)})["items"]
+        yield from made
+        count -= len(made)
+
+
+def _print_many(made: Iterable[Item], *, as_json: bool) -> None:
+    if as_json:
+        print_array(made)
+        return
+    for one in made:
+        click.echo(f"{one['device']}\t{one['claim']}")
 
 
 @claim.command("list", examples=("fleet claim list --state open",))

@@ -1,6 +1,9 @@
 """Giving out claims: what the API asks when a person prepares a machine."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from agent.wire.claim import Claim
 from fleet.clock import now_us
@@ -14,27 +17,32 @@ from fleet.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class ClaimIssuer:
-    """Implements `fleet.services.IssueClaim`."""
+    """Implements `fleet.services.IssueClaims`."""
 
     db: Database
     authority: Authority
     names: tuple[str, ...]  # that the server's certificate carries; the first is the default
     port: int  # of the gateway
 
-    async def __call__(self, request: ClaimRequest, by: Actor) -> IssuedClaim:
-        """Issue one claim; raises Invalid and Refused."""
-        host, port = self._server(request.server)
-        secret, made = await self.db.write(
-            lambda conn: claim.create(
-                conn,
-                request.product,
-                device_id=request.device,
-                serial=request.serial,
-                site=request.site,
-                expires_s=request.expires_s,
-                now_us=now_us(),
-                by=by,
-            )
+    async def __call__(self, requests: Sequence[ClaimRequest], by: Actor) -> Sequence[IssuedClaim]:
+        """Issue claims in one transaction; raises Invalid and Refused, and then there is none."""
+        servers = [self._server(request.server) for request in requests]
+
+        def work(conn: Connection) -> list[IssuedClaim]:
+            return [self._issue(conn, *server, request, by) for server, request in zip(servers, requests, strict=True)]
+
+        return await self.db.write(work)
+
+    def _issue(self, conn: Connection, host: str, port: int, request: ClaimRequest, by: Actor) -> IssuedClaim:
+        secret, made = claim.create(
+            conn,
+            request.product,
+            device_id=request.device,
+            serial=request.serial,
+            site=request.site,
+            expires_s=request.expires_s,
+            now_us=now_us(),
+            by=by,
         )
         return IssuedClaim(
             claim=str(Claim(host, port, self.authority.fingerprint, secret)),

@@ -1,0 +1,190 @@
+"""What the devices of a run do, in time: each mode is a little director of the crew.
+
+steady    they measure and call at the fleet's pace
+burst     each has more to send than can be sent, and does so as fast as acks come
+backlog   each comes back with a span of readings, and sends them all
+storm     steady; then all are gone at once, and come back at once
+slow      steady, and some read what the fleet says much too slowly
+hostile   steady, and some send garbage, repeats and what is too large
+hint      steady; then the fleet is given a config, and each hears of it
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from firmware_sim.swarm.crew import US, Crew
+from firmware_sim.swarm.member import Identity
+
+BURST_FROM_US = 30 * 86_400 * US  # a burst's readings begin so long ago
+DRAIN_CALLS = 3  # paces that the devices have to send what is left …
+DRAIN_S = 60.0  # … and so long besides
+CHECK_S = 0.1
+
+
+class Mode(StrEnum):
+    """What the devices do."""
+
+    STEADY = "steady"
+    BURST = "burst"
+    BACKLOG = "backlog"
+    STORM = "storm"
+    SLOW = "slow"
+    HOSTILE = "hostile"
+    HINT = "hint"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long the parts of a run take, seconds."""
+
+    run_s: float  # of measuring; backlog: at most until all is acked
+    backlog_s: float = 86_400.0  # of readings that each device brings
+    outage_s: float = 10.0  # that a storm's devices are gone
+
+
+class Director:
+    """Plays one mode. `done` is called when all is over; `marks` are the mode's own figures."""
+
+    def __init__(self, crew: Crew, mode: Mode, times: Times, done: Callable[[], None]) -> None:
+        self._crew, self._mode, self._times, self._done = crew, mode, times, done
+        self.marks: dict[str, float] = {}
+        self.phase = "starting"
+        self._deadline = 0.0
+        self.set_config: Callable[[], None] = lambda: None
+
+    def starts_us(self, identities: Sequence[Identity], now_us: int) -> list[int]:
+        """Return when each device began to measure: phases are spread over the time between two readings."""
+        every_us, count = self._crew.course.every_us, len(identities)
+        begin_us = now_us
+        if self._mode is Mode.BURST:
+            begin_us -= BURST_FROM_US
+        elif self._mode is Mode.BACKLOG:
+            begin_us -= int(self._times.backlog_s * US)
+        return [begin_us + every_us * number // count for number in range(count)]
+
+    def begin(self) -> None:
+        """Set it going."""
+        crew, loop = self._crew, self._crew.loop
+        self.phase = str(self._mode)
+        is_spread = self._mode not in (Mode.BURST, Mode.BACKLOG)
+        spread_s = min(crew.course.every_us / US, self._times.run_s / 4) if is_spread else 0.0
+        for number, member in enumerate(crew.members):
+            loop.at(loop.now + spread_s * number / len(crew.members), member.begin)
+        if self._mode is Mode.BURST:
+            self._hold()
+            return
+        if self._mode is Mode.BACKLOG:
+            now_us = crew.wall_us()
+            for member in crew.members:
+                member.finish(now_us)
+            self._deadline = loop.now + self._times.run_s
+            self._wait(self._all_done, self._over)
+            return
+        loop.at(loop.now + spread_s + self._times.run_s, self._second_part)
+
+    def _second_part(self) -> None:
+        if self._mode is Mode.STORM:
+            self._storm()
+        elif self._mode is Mode.HINT:
+            self._hint()
+        else:
+            self._drain()
+
+    def _hold(self) -> None:
+        """Begin to send, and to measure, when all links are up."""
+        crew = self._crew
+        self.phase, crew.is_holding = "holding", True
+        links = sum(crew.uses_link(member.identity.number) for member in crew.members)
+        self._deadline = crew.loop.now + DRAIN_S
+
+        def released() -> None:
+            self.phase = str(self._mode)
+            begun_s, readings = crew.loop.now, crew.meter.readings
+            crew.release()
+            crew.loop.at(begun_s + self._times.run_s, lambda: measured(begun_s, readings))
+
+        def measured(begun_s: float, readings: int) -> None:
+            self.marks["readings_a_s"] = round((crew.meter.readings - readings) / (crew.loop.now - begun_s), 1)
+            self._drain()
+
+        self._wait(lambda: crew.meter.connected >= links, released)
+
+    def _storm(self) -> None:
+        self.phase = "gone"
+        for member in self._crew.members:
+            member.vanish()
+        self._crew.loop.at(self._crew.loop.now + self._times.outage_s, self._come_back)
+
+    def _come_back(self) -> None:
+        self.phase = "back"
+        crew = self._crew
+        back_s = crew.loop.now
+        links = crew.meter.counts["links opened"]
+        now_us = crew.wall_us()
+        owed = [(member, crew.course.rows_until(member.start_us, now_us)) for member in crew.members]
+        for member in crew.members:
+            member.begin()
+
+        def all_back() -> bool:
+            owed[:] = [(member, row) for member, row in owed if member.cursor < row]
+            return not owed
+
+        def noted() -> None:
+            self.marks["back_s"] = round(crew.loop.now - back_s, 3)
+            self.marks["not_back"] = len(owed)
+            self.marks["links_opened"] = crew.meter.counts["links opened"] - links
+            self._drain()
+
+        self._deadline = back_s + 2 * DRAIN_S + self._times.run_s
+        self._wait(all_back, noted)
+
+    def _hint(self) -> None:
+        self.phase = "hint"
+        crew = self._crew
+        crew.hints.clear()
+        asked_s = crew.loop.now
+        listening = crew.meter.connected
+        self.set_config()
+
+        def noted() -> None:
+            crew_hints = sorted(when - asked_s for when in crew.hints.values())
+            self.marks["hint_devices"] = len(crew_hints)
+            self.marks["hint_listening"] = listening
+            if crew_hints:
+                self.marks["hint_first_s"] = round(crew_hints[0], 3)
+                self.marks["hint_median_s"] = round(crew_hints[len(crew_hints) // 2], 3)
+                self.marks["hint_last_s"] = round(crew_hints[-1], 3)
+            self._drain()
+
+        self._deadline = asked_s + DRAIN_S
+        self._wait(lambda: len(crew.hints) >= listening, noted)
+
+    def _drain(self) -> None:
+        """Measure no more, and let the devices send what is left, at their pace."""
+        self.phase = "draining"
+        crew = self._crew
+        now_us = crew.wall_us()
+        for member in crew.members:
+            if self._mode is Mode.BURST:
+                member.abandon()
+            else:
+                member.finish(now_us)
+        pace_s = max((member.next_s for member in crew.members), default=0.0)
+        self._deadline = crew.loop.now + DRAIN_CALLS * pace_s + DRAIN_S
+        self._wait(self._all_done, self._over)
+
+    def _all_done(self) -> bool:
+        return all(member.is_done for member in self._crew.members)
+
+    def _over(self) -> None:
+        self.phase = "over"
+        for member in self._crew.members:
+            member.vanish()
+        self._done()
+
+    def _wait(self, holds: Callable[[], bool], then: Callable[[], None]) -> None:
+        if holds() or self._crew.loop.now > self._deadline:
+            then()
+        else:
+            self._crew.loop.at(self._crew.loop.now + CHECK_S, lambda: self._wait(holds, then))
