@@ -143,7 +143,7 @@ def sealed(conn: Connection, device_id: str, series: str, from_us: int, to_us: i
 def unsealed(conn: Connection, device_id: str, series: str, from_us: int, to_us: int) -> Iterator[Block]:
     """Yield what of `blocks` is not sealed yet, batch by batch as they came."""
     numbers = {clock: number for number, clock in enumerate(CLOCKS)}
-    for kept in bodies(conn, _touching(conn, device_id, from_us, to_us)):
+    for kept in bodies(conn, touching(conn, device_id, from_us, to_us)):
         times, values, clocks = body.columns(kept.body, series, kept.first_seq, kept.last_seq)
         if times:
             clock = np.array([numbers[one] for one in clocks], np.int64)
@@ -230,7 +230,7 @@ def _batches(
                 yield row.id, row.from_us, body.readings(kept.body, series, kept.first_seq, kept.last_seq)
 
 
-def _touching(conn: Connection, device_id: str, from_us: int, to_us: int) -> list[int]:
+def touching(conn: Connection, device_id: str, from_us: int, to_us: int) -> list[int]:
     """Return the ids of the batches that touch the span, in the order in which they came."""
     mine = (batch.c.device_id == device_id) & (batch.c.to_us >= from_us) & (batch.c.from_us < to_us)
     return sorted(conn.execute(select(batch.c.id).where(mine)).scalars())

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
 
 from sqlalchemy import Connection, select
 
 from fleet.core.tally import Tally
-from fleet.store import body
-from fleet.store.schema import batch
+from fleet.store import body, chunk
+from fleet.store.batch import bodies
+from fleet.store.query import touching
+from fleet.store.schema import device
 
-BODIES_AT_ONCE = 64  # in memory
+DEVICES_AT_ONCE = 1000  # named by one round trip
 
 
 @dataclass(slots=True)
@@ -21,25 +21,47 @@ class DeviceTally:
     device_id: str
     series: dict[str, Tally] = field(default_factory=dict)
 
+    def of(self, name: str) -> Tally:
+        """Return the tally of one series."""
+        return self.series.setdefault(name, Tally())
+
 
 def tally(conn: Connection, from_us: int, to_us: int, device_id: str | None = None) -> Iterator[DeviceTally]:
     """Yield the tally of every device that has readings with `from_us` ≤ t < `to_us`, by id, in bounded memory.
 
-    The iterator reads from `conn` while it is consumed (`Database.stream`, or a list made inside the work).
+    Sealed or not, a reading counts the same. The iterator reads from `conn` while it is consumed (`Database.stream`,
+    or a list made inside the work).
     """
-    wanted = select(batch.c.device_id, batch.c.first_seq, batch.c.last_seq, batch.c.body).where(
-        batch.c.to_us >= from_us, batch.c.from_us < to_us
-    )
-    if device_id is not None:
-        wanted = wanted.where(batch.c.device_id == device_id)
-    lazily = {"stream_results": True, "max_row_buffer": BODIES_AT_ONCE}
-    with conn.execute(wanted.order_by(batch.c.device_id), execution_options=lazily) as rows:
-        for device, kept in groupby(rows, attrgetter("device_id")):
-            found = DeviceTally(device)
-            for row in kept:
-                for name, readings in body.each_series(row.body, row.first_seq, row.last_seq):
-                    within = [(t_us, value) for t_us, value in readings if from_us <= t_us < to_us]
-                    if within:
-                        found.series.setdefault(name, Tally()).add(within)
-            if found.series:
-                yield found
+    for one in _devices(conn) if device_id is None else [device_id]:
+        found = DeviceTally(one)
+        _add_chunks(conn, found, from_us, to_us)
+        _add_batches(conn, found, from_us, to_us)
+        if found.series:
+            yield found
+
+
+def _devices(conn: Connection) -> Iterator[str]:
+    last = ""
+    while some := list(
+        conn.execute(
+            select(device.c.id).where(device.c.id > last).order_by(device.c.id).limit(DEVICES_AT_ONCE)
+        ).scalars()
+    ):
+        yield from some
+        last = some[-1]
+
+
+def _add_chunks(conn: Connection, found: DeviceTally, from_us: int, to_us: int) -> None:
+    for entry in chunk.of_device(conn, found.device_id, from_us, to_us):
+        for rows in chunk.rows(conn, found.device_id, entry):
+            start, end = (int(at) for at in rows.t_us.searchsorted([from_us, to_us]))
+            if start < end:
+                found.of(rows.name).add_columns(rows.t_us[start:end], rows.v[start:end])
+
+
+def _add_batches(conn: Connection, found: DeviceTally, from_us: int, to_us: int) -> None:
+    for kept in bodies(conn, touching(conn, found.device_id, from_us, to_us)):
+        for name, readings in body.each_series(kept.body, kept.first_seq, kept.last_seq):
+            within = [(t_us, value) for t_us, value in readings if from_us <= t_us < to_us]
+            if within:
+                found.of(name).add(within)
