@@ -37,6 +37,7 @@ from agent.adapters.serial_port import SerialPorts
 from agent.adapters.standing import load_local, load_standing, local_status
 from agent.adapters.tls import FleetContext, client_context, use_renewed
 from agent.adapters.vitals import Vitals as Machine
+from agent.core.allowance import KEEPALIVE_S, Allowance
 from agent.core.config import DeviceConfig, parse_config
 from agent.core.local import NO_LOCAL, without_password
 from agent.core.standing import Standing
@@ -164,6 +165,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     boot = Boot(boot_id(), clock.state)
     rng = random.SystemRandom().random
     tls = client_context(identity, clock.now_us, lambda: clock.state() is Clock.SYNCED)
+    allowance = Allowance()
     recorder = Recorder(buffer, clock, boot, await restore(buffer), rng)
     recorder.log = tail
     acquire = Acquire(clock, SerialPorts(clock), find, recorder.readings, recorder.event)
@@ -173,6 +175,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         buffer.budget = config.budget
         await acquire.apply(config.sources)
         await recorder.apply(config.rules, config.flush_s, config.sampling)
+        sync.meter(config.metering)
         answers.rules = config.rules
 
     local = Overlaid(state)
@@ -182,17 +185,19 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     checkup = _checkup(state, clock, buffer, recorder, acquire, renew, lambda: sync)
 
     def reach(port: int, will: bytes) -> AbstractAsyncContextManager[Session]:
-        return connect(identity.host, port, tls, identity.device_id, will)
+        keepalive_s = KEEPALIVE_S if allowance.metering.bytes_per_day else None
+        return connect(identity.host, port, tls, identity.device_id, will, keepalive_s)
 
     sync = Sync(
         store=buffer,
         recorder=recorder,
-        link=Link(reach, buffer, recorder, clock, boot.boot_id),
+        link=Link(reach, buffer, recorder, clock, boot.boot_id, allowance),
         gateway=lambda: _gateway(identity, tls, local.file.proxy),
         clock=clock,
         boot=boot,
         rng=rng,
         says=Says(configure.reported, checkup.newest, configure.offer),
+        meter=allowance,
     )
     server = f"{identity.host}:{identity.gateway_port}"
     views = Views(
@@ -204,6 +209,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         sync=lambda: replace(_sync_status(server, sync, renew), proxy=without_password(local.file.proxy)),
         reported=configure.reported,
         local=lambda: local.status(configure.running()),
+        metering=allowance.told,
     )
     answers = _answers(state, clock, buffer, recorder)
     manager = systemd.from_environment()

@@ -48,7 +48,9 @@ class Session:
 
 
 @asynccontextmanager
-async def connect(host: str, port: int, tls: ssl.SSLContext, device_id: str, will: bytes) -> "AsyncIterator[Session]":
+async def connect(  # noqa: PLR0913, PLR0917 - what a connection is made of
+    host: str, port: int, tls: ssl.SSLContext, device_id: str, will: bytes, keepalive_s: int | None = None
+) -> "AsyncIterator[Session]":
     """Connect as `device_id` with `will` left at the broker, and subscribe; raises Unavailable or Refused."""
     client = aiomqtt.Client(
         host,
@@ -57,7 +59,7 @@ async def connect(host: str, port: int, tls: ssl.SSLContext, device_id: str, wil
         clean_session=True,
         tls_context=tls,
         will=aiomqtt.Will(topics.up(device_id, topics.Up.WILL), will, qos=0),
-        keepalive=KEEPALIVE_S,
+        keepalive=keepalive_s or KEEPALIVE_S,
         timeout=TIMEOUT_S,
         max_queued_incoming_messages=MAX_QUEUED,
         max_queued_outgoing_messages=MAX_QUEUED,

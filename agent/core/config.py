@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.core.allowance import UNMETERED, Metering, read_metering
 from agent.core.local import NO_LOCAL, Local, overlay
 from agent.core.sampling import Sampling, read_sampling
 from agent.core.shedding import Budget
@@ -78,6 +79,7 @@ class DeviceConfig:
     health_window_s: float = DEFAULT_HEALTH_WINDOW_S
     sampling: tuple[Sampling, ...] = ()  # beside the sources: a port is not interrupted for it
     budget: Budget = DEFAULT_BUDGET
+    metering: Metering = UNMETERED
 
 
 def parse_config(text: str, find: Callable[[str], ProtocolKind], local: Local = NO_LOCAL) -> DeviceConfig:
@@ -97,10 +99,11 @@ def parse_config(text: str, find: Callable[[str], ProtocolKind], local: Local = 
     agent = document.table("agent")
     flush_s = agent.number("flush_s", DEFAULT_FLUSH_S, least=0.05, most=60)
     budget = _read_budget(agent)
+    metering = read_metering(agent)
     health_window_s = agent.number("health_window_s", DEFAULT_HEALTH_WINDOW_S, least=2, most=3600)
     agent.done()
     document.done()
-    return DeviceConfig(sources, rules, flush_s, health_window_s, sampling, budget)
+    return DeviceConfig(sources, rules, flush_s, health_window_s, sampling, budget, metering)
 
 
 def _read_budget(agent: Table) -> Budget:

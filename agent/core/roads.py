@@ -31,6 +31,7 @@ class Pace:
     first_next_s: float = 5.0  # time between calls before the server has named one
     least_next_s: float = 0.05  # time between calls at least, whatever the server says
     events_s: float = 600.0  # without an event for this long, a batch without rows asks whether the server went back
+    woken_s: float = 60.0  # from an ack to the next call, if it is woken while it saves
     stale_s: float = 15.0  # without an ack for this long (and two calls) the next batch carries a snapshot
 
 

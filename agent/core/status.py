@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from agent.core.local import Override
 from agent.core.token import FILE, place_in_words
-from agent.wire.messages import ConfigOutcome, LineHealth, Reported, SlaveHealth, SourceHealth, Value
+from agent.wire.messages import ConfigOutcome, LineHealth, MeteringHealth, Reported, SlaveHealth, SourceHealth, Value
 
 US_PER_S = 1_000_000
 US_PER_DAY = 86_400 * US_PER_S
@@ -130,6 +130,7 @@ class Status:
     certificate: CertificateStatus
     local: LocalStatus = LocalStatus()
     flash: FlashStatus = NOTHING_WRITTEN
+    metering: MeteringHealth | None = None  # None where nothing is metered
 
 
 VERSION = 1
@@ -175,6 +176,7 @@ def _lines(s: Status) -> Iterator[str]:
     yield f"{s.device}  {state if s.running else 'NOT RUNNING: this is what its files say'}"
     yield ""
     yield from _server(s)
+    yield from _metering(s.metering)
     yield f"buffer       {_buffer(s.buffer)}"
     if s.buffer.problem:
         yield f"             NOTHING IS STORED: {s.buffer.problem}"
@@ -256,6 +258,16 @@ def _buffer(buffer: BufferStatus) -> str:
 def counted(count: int, noun: str) -> str:
     """Say how many of something wait."""
     return f"{count} {noun} waits" if count == 1 else f"{count} {noun}s wait"
+
+
+def _metering(metering: MeteringHealth | None) -> Iterator[str]:
+    if metering is None:
+        return
+    share = f"{metering.spent_bytes / 1e6:.2f} of {metering.bytes_per_day / 1e6:.2f} MB since midnight UTC"
+    text = share if metering.bytes_per_day else "quiet hours only"
+    yield f"metered      {text}"
+    if metering.saving:
+        yield f"             READINGS ARE HELD BACK, alarms go: {metering.saving}"
 
 
 def _config(config: Reported) -> str:

@@ -29,6 +29,11 @@ When a batch leaves: telemetry when `next_s` of the last ack is over; events wit
 at once also whatever follows a batch that was cut at its size limit, since that is what a backlog is. After an
 outage, events and a snapshot of the newest values go alone and first. A lane that has nothing to send still asks for
 an ack now and then, since only that tells whether the server went back.
+
+A metered link has a gate (`agent.core.allowance`). While it is closed rows wait, but for events up to the newest
+urgent one; and the telemetry lane calls without rows each `call_s`, so that the fleet sees the device, and the device
+its config. Each batch tells the fleet how long it may be silent; what has not been told when the gate closes is told
+at once.
 """
 
 import math
@@ -44,6 +49,7 @@ from agent.core.uplink_events import (
     Committed,
     Deliver,
     Failed,
+    Gate,
     GiveUp,
     Input,
     LinkDown,
@@ -74,6 +80,7 @@ class _Flight:
     batch: str = ""  # not built yet
     last_seq: int | None = None
     more: bool = False
+    call_s: int = 0  # that it tells
 
 
 @dataclass(slots=True)
@@ -90,6 +97,7 @@ class _Lane:
     base: int = 0
     is_proven: bool = True  # the fleet has said where it stands on this lane
     fleet_mark: int = 0  # and it was here, when it did
+    urgent: int = 0  # rows up to here go through a closed gate
 
 
 class Uplink:
@@ -110,6 +118,7 @@ class Uplink:
         bases: Mapping[Lane, int] | None = None,
     ) -> None:
         self._pace = pace = pace or Pace()
+        self._rng = rng
         self.roads = Roads(link_port, rng, pace, now)
         self.next_s = pace.first_next_s
         self.call_at = now
@@ -125,13 +134,19 @@ class Uplink:
         for name, base in (bases or {}).items():
             self._lanes[name].base = base
             self._lanes[name].is_proven = False
+        self._lanes[Lane.EVENTS].urgent = self._lanes[Lane.EVENTS].top  # an earlier life did not say which are
         self._is_renewing = False
+        self._gate = Gate()
+        self._told_s = 0  # for how long the fleet was told not to wait for a call
+        self._is_called = False  # a call is due, and has not left
 
     def handle(self, event: Input | None, now: float) -> list[Action]:
         """Take one input, or None for the passing of time; returns what to do, in order."""
         self._handled_at = now
         actions = [] if event is None else self._take(event, now)
-        return actions + self._expire(now) + self.roads.advance(now) + self._depart(now)
+        actions += self._expire(now)
+        self._note_call(now)
+        return actions + (self.roads.advance(now) if self._wants_road() else []) + self._depart(now)
 
     def due(self) -> float:
         """Return when `handle(None, …)` is wanted next, in monotonic seconds; infinity for never."""
@@ -158,15 +173,28 @@ class Uplink:
                 self.roads.gateway_failed(now, None, refused=False)
         return actions
 
+    def _note_call(self, now: float) -> None:
+        """Owe what a call brings, when one is due."""
+        if now < self.call_at:
+            return
+        self.call_at = now + self._period_s()
+        self._is_called = True
+        self._lanes[Lane.TELEMETRY].owed = True  # with or without rows: it brings the ack
+        events = self._lanes[Lane.EVENTS]
+        if events.flight is None:
+            events.owed |= events.top > events.cursor or now - events.acked_at > self._pace.events_s
+
+    def _wants_road(self) -> bool:
+        """Tell whether anything may leave: connecting has its price, too."""
+        events = self._lanes[Lane.EVENTS]
+        return self._gate.is_open or self._is_called or (events.owed and events.cursor < events.urgent)
+
+    def _period_s(self) -> float:
+        return self.next_s if self._gate.is_open else max(self.next_s, self._gate.call_s)
+
     def _depart(self, now: float) -> list[Action]:
         """Send what is owed, events before telemetry, as far as roads are open."""
-        if now >= self.call_at:
-            self.call_at = now + self.next_s
-            self._lanes[Lane.TELEMETRY].owed = True  # with or without rows: it brings the ack
-            events = self._lanes[Lane.EVENTS]
-            if events.flight is None:
-                events.owed |= events.top > events.cursor or now - events.acked_at > self._pace.events_s
-        is_stale = now - self.acked_at > max(2 * self.next_s, self._pace.stale_s)
+        is_stale = self._gate.is_open and now - self.acked_at > max(2 * self.next_s, self._pace.stale_s)
         if is_stale and self._lanes[Lane.TELEMETRY].owed and self._lanes[Lane.EVENTS].flight is None:
             self._lanes[Lane.EVENTS].owed = True
         actions: list[Action] = []
@@ -178,17 +206,32 @@ class Uplink:
                 continue
             if not lane.owed or lane.flight is not None or now < lane.not_before:
                 continue
+            most = self._most(name, lane) if is_proven else 0
+            if most is None:
+                continue
             road = self.roads.choose(now)
             if road is None:
                 break
             lane.owed = False
+            self._is_called &= name is not Lane.TELEMETRY
             self._flights += 1
             deadline = now + self.roads.timeout_s(road)
-            lane.flight = _Flight(self._flights, road, lane.mark, lane.cursor, deadline)
-            most = limits.BACKLOG_BATCH_BYTES if lane.backlog else limits.STEADY_BATCH_BYTES
-            most = most if is_proven else 0
-            actions.append(Send(name, self._flights, road, lane.mark, lane.cursor, most, snapshot=is_stale))
+            call_s = self._gate.call_s
+            lane.flight = _Flight(self._flights, road, lane.mark, lane.cursor, deadline, call_s=call_s)
+            actions.append(Send(name, self._flights, road, lane.mark, lane.cursor, most, is_stale, call_s))
         return actions
+
+    def _most(self, name: Lane, lane: _Lane) -> int | None:
+        """Return how many bytes of rows may leave now, 0 for a call without rows; None if the lane has to wait."""
+        is_urgent = lane.cursor < lane.urgent
+        if not self._gate.is_open:
+            if name is Lane.TELEMETRY:
+                return 0 if self._is_called else None
+            return limits.STEADY_BATCH_BYTES if is_urgent else None
+        if not self._gate.is_metered:
+            return limits.BACKLOG_BATCH_BYTES if lane.backlog else limits.STEADY_BATCH_BYTES
+        is_alone = all(other.flight is None for other in self._lanes.values())
+        return limits.STEADY_BATCH_BYTES if is_alone or is_urgent else None
 
     def _take(self, event: Input, now: float) -> list[Action]:  # noqa: C901 - one case an input
         match event:
@@ -210,17 +253,35 @@ class Uplink:
                 self._ground_link()
                 self.roads.link_down(now)
             case Wake():
-                self.call_at = now
+                # While it saves, those who wake it often do not wear the allowance down.
+                self.call_at = now if self._gate.is_open else max(now, self.acked_at + self._pace.woken_s)
             case Pushed():
                 return self._deliver(event.config)
             case Renewed():
                 self._renewed(event, now)
+            case Gate():
+                self._pass(event, now)
         return []
 
     def _committed(self, event: Committed) -> None:
         lane = self._lanes[event.lane]
         lane.top = max(lane.top, event.top_seq)
         lane.owed |= event.urgent
+        if event.urgent:
+            lane.urgent = max(lane.urgent, event.top_seq)
+
+    def _pass(self, gate: Gate, now: float) -> None:
+        """Keep to another gate: what waited goes, at a moment that not all devices share; or the fleet is told."""
+        was_open, self._gate = self._gate.is_open, gate
+        if gate.is_open and not was_open:
+            self.call_at = min(self.call_at, now + self.next_s * self._rng())
+        elif not gate.is_open:
+            self.call_at = self._call_at(now) if was_open else self.call_at
+
+    def _call_at(self, now: float) -> float:
+        """Return when to call next: at once if the fleet does not know yet how long the device may be silent."""
+        is_untold = not self._gate.is_open and self._told_s < self._gate.call_s
+        return now if is_untold else now + self._period_s()
 
     def _built(self, event: Built) -> None:
         flight = self._lanes[event.lane].flight
@@ -244,6 +305,7 @@ class Uplink:
             flight = lane.flight
             if flight is not None and flight.batch == ack.batch:
                 lane.flight = None
+                self._told_s = flight.call_s
                 self._note_pace(name, flight.road, ack, now)
                 return self._settle(name, flight, ack, now) + self._deliver(ack.config)
         self.stale_acks += 1
@@ -255,7 +317,7 @@ class Uplink:
         """Do what the ack of this flight means: the table at the top of the module."""
         lane = self._lanes[name]
         if ack.acked_seq is not None:
-            if lane.is_proven and ack.acked_seq > max(lane.top, flight.last_seq or 0):
+            if lane.is_proven and ack.acked_seq > max(lane.top, lane.mark, flight.last_seq or 0):
                 return self._renew({name: other.mark for name, other in self._lanes.items()})
             lane.fleet_mark = ack.acked_seq if not lane.is_proven else lane.fleet_mark
             self._prove(lane)
@@ -340,7 +402,7 @@ class Uplink:
         """Keep to the server's pace. An ack of events never puts the next call off, or a busy alarm would."""
         self.acked_at = self._lanes[name].acked_at = now
         self.next_s = max(self._pace.least_next_s, min(float(limits.MAX_NEXT_S), ack.next_s))
-        call_at = now + self.next_s
+        call_at = self._call_at(now)
         self.call_at = call_at if name is Lane.TELEMETRY else min(self.call_at, call_at)
         self.roads.acked(road, ack.link_port)
 
@@ -353,6 +415,7 @@ class Uplink:
     def _ground(self, lane: _Lane) -> None:
         lane.flight = None
         lane.owed = True
+        self._is_called |= lane is self._lanes[Lane.TELEMETRY]
 
     def _ground_link(self) -> None:
         for lane in self._lanes.values():

@@ -84,7 +84,16 @@ class Renewed:
     is_done: bool
 
 
-Input = Committed | Built | Acked | Failed | LinkUp | LinkDown | Wake | Readmitted | Pushed | Renewed
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a metered link lets pass from here on. Closed: urgent events, and a call without rows each `call_s`."""
+
+    is_open: bool = True
+    call_s: int = 0  # the fleet is told not to wait for the device before this; 0: it keeps to the server's pace
+    is_metered: bool = False  # bytes are counted: batches stay small, and one leaves after the other
+
+
+Input = Committed | Built | Acked | Failed | LinkUp | LinkDown | Wake | Readmitted | Pushed | Renewed | Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ class Send:
     after_seq: int
     max_bytes: int  # of rows, before gzip; at least one row goes; 0: none, it only asks where the fleet stands
     snapshot: bool  # with the newest value of each series
+    call_s: int = 0  # as in `Gate`
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """The link's life: birth, what the fleet says, live readings while somebody watches, will.
 
+A device that saves, on a metered link, shows nobody its readings as they come.
+
 `connection` grows with each connection of the device and is on disk before it is used, so that the fleet can tell a
 will that was left by an earlier connection from the present one's. It starts at the seconds since 1970, so that it
 goes on growing where the buffer file had to be replaced.
@@ -11,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from agent import __version__
+from agent.core.allowance import Allowance, on_wire
 from agent.core.store import Store
 from agent.errors import Unavailable
 from agent.ports import Clock, Reading
@@ -46,12 +49,15 @@ Connector = Callable[[int, bytes], AbstractAsyncContextManager[Session]]
 class Link:
     """Holds one connection at a time. `heard` is told of every message but a watch, on the loop."""
 
-    def __init__(self, connector: Connector, store: Store, recorder: Recorder, clock: Clock, boot_id: str) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that app.py wires
+        self, connector: Connector, store: Store, recorder: Recorder, clock: Clock, boot_id: str, allowance: Allowance
+    ) -> None:
         self._connector = connector
         self._store = store
         self._recorder = recorder
         self._clock = clock
         self._boot_id = boot_id
+        self._allowance = allowance
         self._session: Session | None = None
         self._live: list[Reading] = []
         self._live_came = asyncio.Event()
@@ -108,7 +114,7 @@ class Link:
         self._take_live(now)
 
     def _take_live(self, readings: Sequence[Reading]) -> None:
-        if self._clock.mono_s() >= self._watched_until:
+        if self._clock.mono_s() >= self._watched_until or self._allowance.is_saving:
             self._recorder.on_live = None
             return
         self._live.extend(readings[: MAX_LIVE - len(self._live)])
@@ -121,7 +127,9 @@ class Link:
             self._live_came.clear()
             readings, self._live = self._live, []
             live = Live(tuple(Newest(reading.name, reading.unit, reading.t_us, reading.v) for reading in readings))
-            await session.publish(Up.LIVE, encode(live))
+            payload = encode(live)
+            self._allowance.spend(on_wire(len(payload)))
+            await session.publish(Up.LIVE, payload)
 
 
 async def _farewell(session: Session, will: bytes) -> None:

@@ -19,7 +19,7 @@ from agent.core.status import (
 from agent.core.token import FILE
 from agent.ports import Clock
 from agent.services.health import Backlog
-from agent.wire.messages import Health, Newest, Reported, SourceHealth
+from agent.wire.messages import Health, MeteringHealth, Newest, Reported, SourceHealth
 
 US_PER_S = 1_000_000
 
@@ -36,6 +36,7 @@ class Views:
     sync: Callable[[], SyncStatus]
     reported: Callable[[], Reported]
     local: Callable[[], LocalStatus]
+    metering: Callable[[], MeteringHealth | None] = lambda: None
 
 
 class Look:
@@ -74,6 +75,7 @@ class Look:
             certificate=certificate(health.cert_expires_us, now, self._key),
             local=self._views.local(),
             flash=flash_of(health.written_bytes, health.written_readings),
+            metering=self._views.metering(),
         )
 
 

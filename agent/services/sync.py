@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent import __version__
+from agent.core import allowance
+from agent.core.allowance import Allowance, Metering
 from agent.core.backoff import Rng
 from agent.core.store import Store
 from agent.core.uplink import Uplink
@@ -24,6 +26,7 @@ from agent.core.uplink_events import (
     Deliver,
     Disconnect,
     Failed,
+    Gate,
     GiveUp,
     Input,
     LinkDown,
@@ -46,10 +49,15 @@ from agent.services.record import Boot, Recorder
 from agent.wire.codec import decode
 from agent.wire.errors import WireError
 from agent.wire.messages import VERSION, Ack, Batch, ConfigDocument, Gap, Health, Lane, Reported
+from agent.wire.messages import Clock as ClockState
 from agent.wire.topics import Down
 
 LINK_PORT_KEY = "link_port"
+ALLOWANCE_KEY = "allowance"
 HEALTH_EVERY_S = 60.0
+METERED_HEALTH_EVERY_S = 600.0
+METERED_LOOK_S = 30.0  # between looks whether a metered link may carry more
+GATEWAY_IDLE_S = 5.0  # a connection to the gateway that rests for longer is made anew (httpx)
 GATEWAY_S = 40.0  # for a whole call over the gateway, below `Pace.gateway_ack_s`
 
 
@@ -101,6 +109,7 @@ class Sync:
         boot: Boot,
         rng: Rng,
         says: Says,
+        meter: Allowance,
     ) -> None:
         self._store = store
         self._recorder = recorder
@@ -111,6 +120,11 @@ class Sync:
         self._boot = boot
         self._rng = rng
         self._says = says
+        self._allowance = meter
+        self._gate = Gate()
+        self._weighed_s = clock.mono_s()  # when the gate was last looked at
+        self._called_s = -math.inf  # when the gateway was last called
+        self._told_saving = ""
         self._status = SyncStatus()
         self._inbox: asyncio.Queue[Input] = asyncio.Queue()  # bounded by what can be in flight
         self._packers = {lane: Packer(store, lane) for lane in Lane}
@@ -130,6 +144,11 @@ class Sync:
         self._status = replace(self._status, is_refused=False, last_error="")
         self._inbox.put_nowait(Readmitted())
 
+    def meter(self, metering: Metering) -> None:
+        """Keep to what the link may carry from here on."""
+        self._allowance.metering = metering
+        self._inbox.put_nowait(self._gate)  # whatever it is now: to have the loop look at it
+
     def wake(self) -> None:
         """Call the fleet now, as far as a road is open: there is something to report."""
         self._inbox.put_nowait(Wake())
@@ -146,12 +165,14 @@ class Sync:
             bases={lane: end.base for lane, end in ends.items()},
         )
         self._recorder.on_committed = self._committed
+        self._allowance.restore(await self._store.value(ALLOWANCE_KEY))
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in Lane:
                     group.create_task(self._send_lane(lane), name=f"sync {lane}")
                 await self._run(uplink, group)
         finally:
+            await self._keep_allowance(at_end=True)
             if self._gateway is not None:
                 await self._gateway.rest()
 
@@ -161,7 +182,12 @@ class Sync:
             road = self._note(event)
             if isinstance(event, Readmitted) and self._gateway is not None:
                 await self._gateway.rest()  # its connection shows the certificate that was
-            actions = uplink.handle(event, self._clock.mono_s())
+            gate = self._weigh(uplink)
+            actions = [] if gate == self._gate else uplink.handle(gate, self._clock.mono_s())
+            self._gate = gate
+            if not isinstance(event, Gate):
+                actions += uplink.handle(event, self._clock.mono_s())
+            await self._keep_allowance()
             for action in sorted(actions, key=lambda action: isinstance(action, GiveUp)):  # the next batch leaves first
                 await self._do(action, group)
             self._status = replace(self._status, is_link_up=uplink.roads.link_is_up, next_s=uplink.next_s)
@@ -171,8 +197,29 @@ class Sync:
             if road is Road.LINK and self._gateway is not None:
                 await self._gateway.rest()
 
+    def _weigh(self, uplink: Uplink) -> Gate:
+        """Return what may leave now, and count what it takes to hold the link."""
+        now = self._clock.mono_s()
+        if uplink.roads.link_is_up:
+            self._allowance.spend(math.ceil((now - self._weighed_s) * allowance.PING_BYTES / allowance.KEEPALIVE_S))
+        self._weighed_s = now
+        return self._allowance.gate(self._utc_us())
+
+    def _utc_us(self) -> int | None:
+        """Return the time, if need be the fleet's; None while nobody has told it."""
+        if self._boot.clock() is not ClockState.UNKNOWN:
+            return self._clock.now_us()
+        return self._clock.now_us() + self._status.server_offset_us if self._status.last_ack_us else None
+
+    async def _keep_allowance(self, *, at_end: bool = False) -> None:
+        text = self._allowance.to_keep(at_end=at_end)
+        if text is not None:
+            await self._keep(ALLOWANCE_KEY, text)
+
     async def _next_input(self, uplink: Uplink) -> Input | None:
         due = uplink.due()
+        if self._allowance.metering.is_on:
+            due = min(due, self._clock.mono_s() + METERED_LOOK_S)
         try:
             async with asyncio.timeout(None if math.isinf(due) else max(0.0, due - self._clock.mono_s())):
                 return await self._inbox.get()
@@ -216,9 +263,12 @@ class Sync:
                 self._roads[lane] = (built.batch, send.road, self._clock.mono_s())
                 self._inbox.put_nowait(built)
                 if send.road is Road.LINK:
+                    self._allowance.spend(allowance.on_wire(len(payload)))
                     await self._link.send(payload)  # the ack comes as a message
-                    await self._packers[lane].ahead(built)
+                    if not self._gate.is_metered:
+                        await self._packers[lane].ahead(built)
                 else:
+                    self._spend_call(len(payload))
                     self._take_ack(await self._call_gateway(payload))
             except (Unavailable, Refused) as error:
                 self._failed(error)
@@ -242,6 +292,7 @@ class Sync:
             reported=self._says.reported(),
             newest=self._recorder.newest() if send.snapshot else (),
             health=self._due_health(),
+            next_s=send.call_s,
         )
         return finish(send, rows, head)
 
@@ -264,7 +315,16 @@ class Sync:
         except TimeoutError:
             raise Unavailable(f"The gateway took more than {GATEWAY_S:g} s to answer.") from None
 
+    def _spend_call(self, size: int) -> None:
+        """Count a call over the gateway; the ack is counted as it comes."""
+        now, before = self._clock.mono_s(), self._called_s
+        self._called_s = now
+        self._allowance.spend(allowance.on_wire(size) + allowance.HTTP_BYTES)
+        if now - before > GATEWAY_IDLE_S:
+            self._allowance.spend(allowance.CONNECT_BYTES)
+
     def _take_ack(self, data: bytes) -> None:
+        self._allowance.spend(allowance.on_wire(len(data)))
         try:
             ack = decode(Ack, data)
         except WireError as error:
@@ -287,6 +347,7 @@ class Sync:
             if leaf is Down.ACK:
                 self._take_ack(payload)
             elif leaf is Down.CONFIG:
+                self._allowance.spend(allowance.on_wire(len(payload)))
                 self._inbox.put_nowait(Pushed(decode(ConfigDocument, payload)))
             elif leaf is Down.WAKE:
                 self._inbox.put_nowait(Wake())
@@ -299,15 +360,19 @@ class Sync:
         self._inbox.put_nowait(Committed(lane, top_seq, urgent))
 
     def _due_health(self) -> Health | None:
-        now = self._clock.mono_s()
-        if now - self._health_at < HEALTH_EVERY_S:
+        now, metering = self._clock.mono_s(), self._allowance.told()
+        every_s = METERED_HEALTH_EVERY_S if self._gate.is_metered else HEALTH_EVERY_S
+        saving = metering.saving if metering is not None else ""
+        if now - self._health_at < every_s and bool(saving) == bool(self._told_saving):
             return None
-        self._health_at = now
-        return self._says.health()
+        health = self._says.health()
+        self._health_at, self._told_saving = now, saving
+        return None if health is None else replace(health, metering=metering)
 
     def _note(self, event: Input | None) -> Road | None:
         """Keep the status; returns the road of an ack that answers a batch of ours."""
         if isinstance(event, LinkUp):
+            self._allowance.spend(allowance.CONNECT_BYTES)
             self._status = replace(self._status, connects=self._status.connects + 1)
         if not isinstance(event, Acked):
             return None

@@ -30,6 +30,7 @@ from agent.wire.messages import (
     Health,
     Lane,
     MachineHealth,
+    MeteringHealth,
     Newest,
     Reported,
     Segment,
@@ -131,6 +132,7 @@ def check_batch(batch: Batch) -> None:
     _check_time(batch.sent_us, "$.sent_us")
     _check_text(batch.agent_version, limits.MAX_NAME_CHARS, "$.agent_version")
     _check_reported(batch.reported, "$.reported")
+    _check_range(batch.next_s, 0, limits.MAX_NEXT_S, "$.next_s")
     if batch.segments and batch.lane is not Lane.TELEMETRY:
         raise WireError("$.segments", f"segments in a batch of the lane {batch.lane}")
     if batch.events and batch.lane is not Lane.EVENTS:
@@ -180,6 +182,7 @@ def _check_health(health: Health, place: str) -> None:
         _check_gauge(getattr(health, name), f"{place}.{name}")
     if health.machine is not None:
         _check_machine(health.machine, f"{place}.machine")
+    _check_metering(health.metering, f"{place}.metering")
     if health.road is not None:
         _check_text(health.road.road, limits.MAX_NAME_CHARS, f"{place}.road.road")
         _check_range(health.road.connects, 0, limits.MAX_INTEGER, f"{place}.road.connects")
@@ -194,6 +197,14 @@ def _check_line(source: SourceHealth, place: str) -> None:
     for i, slave in enumerate(source.slaves):
         for name in ("address", "asked", "answered", "timeouts", "crc_errors", "exceptions"):
             _check_range(getattr(slave, name), 0, limits.MAX_INTEGER, f"{place}.slaves[{i}].{name}")
+
+
+def _check_metering(metering: MeteringHealth | None, place: str) -> None:
+    if metering is None:
+        return
+    _check_range(metering.bytes_per_day, 0, limits.MAX_INTEGER, f"{place}.bytes_per_day")
+    _check_range(metering.spent_bytes, 0, limits.MAX_INTEGER, f"{place}.spent_bytes")
+    _check_text(metering.saving, limits.MAX_NAME_CHARS, f"{place}.saving")
 
 
 def _check_machine(machine: MachineHealth, place: str) -> None:

@@ -121,6 +121,14 @@ class Table:
             raise self.error(key, "names one twice" if values else "empty; leave it out for all")
         return tuple(kind(value) for value in values)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return an array of strings; empty if absent."""
+        values = self._get(key, (list,), "an array of strings", [])
+        for value in values:
+            if not isinstance(value, str):
+                raise self.error(key, f"expected strings, got {_kind_of(value)}")
+        return tuple(values)
+
     def pattern(self, key: str, default: str | None = None) -> re.Pattern[str]:
         """Return a regular expression, compiled."""
         try:

@@ -237,6 +237,15 @@ class RoadHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class MeteringHealth:
+    """What a metered link has carried today, and whether the device holds readings back for it."""
+
+    bytes_per_day: int  # 0: only hours are quiet
+    spent_bytes: int  # since midnight UTC, on the wire, as the device estimates it
+    saving: str  # why only alarms leave, or soon will, in words; "" if everything does
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """The device's own condition, once a minute and with the first batch after a start."""
 
@@ -254,6 +263,7 @@ class Health:
     server_offset_s: float | None = None  # the fleet's clock minus the device's, as of the last ack
     written_bytes: int | None = None  # by the agent to the disk since its start, as the kernel counts them
     written_readings: int = 0  # committed to the buffer since then: their quotient is what a reading costs the flash
+    metering: MeteringHealth | None = None  # None where nothing is metered
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +297,7 @@ class Batch:
     events: tuple[DeviceEvent, ...] = ()
     newest: tuple[Newest, ...] = ()
     health: Health | None = None
+    next_s: int = 0  # the device saves: it may not call before, whatever the ack says, but for an alarm; 0: it does
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,7 @@ def _health(health: Item) -> None:
             ("certificate ends", age(ends, now_us()) if ends else ""),
             ("written to disk", _written(health)),
             *_machine(health.get("machine") or {}, health.get("road") or {}),
+            *_metering(health.get("metering") or {}),
         )
     )
     rows = (
@@ -203,6 +204,13 @@ def _machine(machine: Item, road: Item) -> Iterator[tuple[str, str]]:
     yield "flash life used", f"up to {used} %" if used is not None else ""
     yield "flash errors", str(machine.get("flash_errors") or "")
     yield "answer in", f"{rtt_s * 1000:.0f} ms over the {road.get('road')}" if rtt_s is not None else ""
+
+
+def _metering(metering: Item) -> Iterator[tuple[str, str]]:
+    """Say what a metered link has carried, and what waits for it."""
+    size = metering.get("bytes_per_day")
+    yield "sent today", f"{_size(metering.get('spent_bytes'))} of {_size(size)}" if size else ""
+    yield "holds readings back", str(metering.get("saving") or "")
 
 
 def _size(count: object) -> str:

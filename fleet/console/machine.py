@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 GIB = 1024**3
+MB = 1e6
 WORN_PERCENT = 80
 LAGGING_S = 0.5
 LINE_WORDS = (
@@ -25,6 +26,7 @@ def facts(health: str | None) -> list[tuple[str, str]]:
 def _facts(health: dict[str, Any]) -> Iterator[tuple[str, str]]:
     machine: dict[str, Any] = health.get("machine") or {}
     yield from _unusual(health, machine)
+    yield from _metering(health.get("metering") or {})
     if machine.get("cpu_celsius") is not None:
         yield "processor", f"{machine['cpu_celsius']:.0f} °C"
     if machine.get("disk_bytes"):
@@ -64,3 +66,10 @@ def port_words(source: dict[str, Any]) -> str:
         if missed:
             told.append(f"slave {slave.get('address')}: {missed} of {slave.get('asked', 0)} unanswered")
     return ", ".join(told)
+
+
+def _metering(metering: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if metering.get("saving"):
+        yield "holds readings back", metering["saving"]
+    if metering.get("bytes_per_day"):
+        yield "sent today", f"{metering['spent_bytes'] / MB:.1f} of {metering['bytes_per_day'] / MB:.1f} MB"

@@ -196,7 +196,7 @@ class Ingest:
             device_id,
             standing.facts,
             now_us=received_us,
-            next_s=self._next_s(),
+            next_s=max(self._next_s(), told.next_s),
             boot_id=told.boot_id,
             health_json=None if told.health is None else msgspec.json.encode(told.health).decode(),
         )

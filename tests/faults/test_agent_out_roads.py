@@ -16,17 +16,23 @@ from agent.adapters.buffer import Buffer
 from agent.adapters.https import Gateway
 from agent.adapters.mqtt import connect
 from agent.adapters.tls import client_context
+from agent.core.allowance import UNMETERED, Allowance, Metering, Quiet
 from agent.core.uplink_events import Road
 from agent.errors import Busy, Refused, Unavailable
 from agent.ports import Reading
+from agent.rules.rule import read_rules
 from agent.services.link import Link
 from agent.services.record import Boot, Recorder, restore
 from agent.services.sync import Says, Sync
 from agent.settings import Identity
 from agent.wire.codec import decode, encode
+from agent.wire.document import parse_document
 from agent.wire.messages import Clock, ConfigDocument, ConfigOutcome, Lane, Live, Reported, Watch, Will
 
 BOOT = Boot("boot", lambda: Clock.SYNCED)
+(TOO_HIGH,) = read_rules(
+    parse_document('[[rule]]\nname = "high"\nseries = "board.n"\nabove = 49.5\nhold_s = 0\nseverity = "critical"\n')
+)
 REPORTED = Reported(0, ConfigOutcome.SEEDED, 0, "", "")
 
 
@@ -36,6 +42,7 @@ class Device:
     def __init__(self, recorder: Recorder, sync: Sync, buffer: Buffer) -> None:
         self.recorder, self.sync, self.buffer = recorder, sync, buffer
         self.configs: list[ConfigDocument] = []
+        self.allowance = Allowance()
         self.sent: list[float] = []
 
     def send(self, count: int) -> None:
@@ -45,7 +52,7 @@ class Device:
 
 
 @asynccontextmanager
-async def device(identity: Identity, path: Path) -> AsyncIterator[Device]:
+async def device(identity: Identity, path: Path, metering: Metering = UNMETERED) -> AsyncIterator[Device]:
     tls = client_context(identity)
     clock = Now()
     rng = random.Random(1).random  # noqa: S311 - a schedule that can be repeated
@@ -58,6 +65,7 @@ async def device(identity: Identity, path: Path) -> AsyncIterator[Device]:
             recorder,
             clock,
             BOOT.boot_id,
+            allowance := Allowance(),
         )
         configs: list[ConfigDocument] = []
         sync = Sync(
@@ -69,9 +77,12 @@ async def device(identity: Identity, path: Path) -> AsyncIterator[Device]:
             boot=BOOT,
             rng=rng,
             says=Says(lambda: REPORTED, lambda: None, configs.append),
+            meter=allowance,
         )
+        sync.meter(metering)
         made = Device(recorder, sync, buffer)
         made.configs = configs
+        made.allowance = allowance
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(recorder.run()), group.create_task(sync.run())]
             yield made
@@ -135,6 +146,81 @@ def test_readings_arrive_over_the_gateway(authority: Authority, tmp_path: Path):
             assert one.sync.status().road is Road.GATEWAY
             assert fleet.batches[0].lane is Lane.EVENTS
             await until(lambda: one.sync.status().last_error == "")
+
+    asyncio.run(main())
+
+
+def test_after_an_outage_the_newest_values_and_the_events_come_first_then_the_backlog_from_its_oldest(
+    authority: Authority, tmp_path: Path
+):
+    async def main() -> None:
+        fleet = Fleet()
+        port = free_port()
+        async with device(authority.identity(port), tmp_path / "b.db") as one:
+            for _ in range(40):
+                one.send(400)
+                await one.recorder.flush()
+            one.recorder.event("port.lost", "board", "The port is gone.")
+            one.recorder.event("port.found", "board", "The port is back.")
+            await one.recorder.flush()
+            async with gateway(fleet, authority, port):
+                await until(lambda: len(fleet.readings) == len(one.sent))
+
+        with_rows = [batch for batch in fleet.batches if batch.events or batch.segments]
+        before = fleet.batches[: fleet.batches.index(with_rows[0]) + 1]
+        assert [event.kind for event in with_rows[0].events] == ["port.lost", "port.found"]
+        assert [newest.v for batch in before for newest in batch.newest][-1] == one.sent[-1]
+        assert not any(batch.segments for batch in before)
+        assert fleet.readings == one.sent
+        backlog = [batch for batch in with_rows if batch.segments]
+        assert len(backlog) > 1
+        whole_us = backlog[-1].sent_us - backlog[0].sent_us
+        assert whole_us < (len(backlog) - 1) * fleet.next_s * 2_000_000, "it waited for the pace between batches"
+
+    asyncio.run(main())
+
+
+def test_in_quiet_hours_alarms_go_readings_wait_and_the_fleet_is_told_for_how_long(
+    authority: Authority, tmp_path: Path
+):
+    async def main() -> None:
+        fleet = Fleet()
+        quiet = Metering(0, (Quiet(0, 43_200), Quiet(43_200, 0)))
+        async with (
+            gateway(fleet, authority) as port,
+            device(authority.identity(port), tmp_path / "b.db", quiet) as one,
+        ):
+            await until(lambda: any(batch.next_s == 900 for batch in fleet.batches))
+            one.send(50)
+            await one.recorder.flush()
+            await one.recorder.apply((TOO_HIGH,), 0.05)
+            one.send(1)
+            await until(lambda: [event for batch in fleet.batches for event in batch.events if event.alarm])
+            assert fleet.readings == []
+
+            one.sync.meter(UNMETERED)
+            await until(lambda: len(fleet.readings) == len(one.sent))
+            assert fleet.readings == one.sent
+
+    asyncio.run(main())
+
+
+def test_what_was_spent_outlives_the_agent(authority: Authority, tmp_path: Path):
+    async def main() -> None:
+        fleet = Fleet()
+        spent = []
+        for _ in range(2):
+            async with (
+                gateway(fleet, authority) as port,
+                device(authority.identity(port), tmp_path / "b.db", Metering(10_000_000)) as one,
+            ):
+                one.send(10)
+                await until(lambda: len(fleet.readings) == len(one.sent))
+                spent.append(one.allowance.spent_bytes)
+            fleet.readings.clear()
+
+        assert 6_500 < spent[0] < 40_000
+        assert spent[1] > spent[0] + 6_500
 
     asyncio.run(main())
 

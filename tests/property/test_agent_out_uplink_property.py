@@ -26,6 +26,7 @@ from agent.core.uplink_events import (
     Deliver,
     Disconnect,
     Failed,
+    Gate,
     GiveUp,
     Input,
     LinkDown,
@@ -135,6 +136,7 @@ class SyncSchedule(RuleBasedStateMachine):
         self.renewals: list[dict[Lane, int]] = []
         self.wants_link = False
         self.has_link = False
+        self.gate = Gate()
 
     @initialize(seed=st.integers(0, 2**16), link_port=st.sampled_from([0, 8883]))
     def start(self, seed: int, link_port: int) -> None:
@@ -154,6 +156,7 @@ class SyncSchedule(RuleBasedStateMachine):
             bases[lane] = self.disk.base[lane] = self.disk.next_seq[lane] - 1 if base is None else base
             rows = self.disk.sendable(lane, self.disk.mark[lane])
             ends[lane] = (self.disk.mark[lane], rows[-1] if rows else self.disk.mark[lane])
+        self.gate, self.urgent = Gate(), self.disk.next_seq[Lane.EVENTS] - 1
         self.uplink = Uplink(ends, self.link_port, self.rng.random, self.now, bases=bases)
         assert self.uplink.due() <= self.now, "it has to be started"
         self.feed(None)
@@ -167,6 +170,10 @@ class SyncSchedule(RuleBasedStateMachine):
         match action:
             case Send():
                 assert not self.wants_link or self.has_link or action.road is Road.GATEWAY
+                if not self.gate.is_open and action.max_bytes:
+                    assert action.lane is Lane.EVENTS, "readings went through a closed gate"
+                    assert action.after_seq < self.urgent, "events went through a closed gate that are not urgent"
+                assert action.call_s == self.gate.call_s
                 self.sends.append(action)
             case Connect():
                 self.wants_link, self.has_link = True, False
@@ -201,12 +208,19 @@ class SyncSchedule(RuleBasedStateMachine):
             if bad == i:
                 self.poison.add(self.contents)
         self.disk.write()
+        if urgent and lane is Lane.EVENTS:
+            self.urgent = self.disk.next_seq[lane] - 1
         self.feed(Committed(lane, self.disk.next_seq[lane] - 1, urgent))
 
     @rule(seconds=st.sampled_from([0.01, 0.5, 2.0, 5.0, 10.0, 25.0, 60.0, 1000.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
         self.feed(None)
+
+    @rule(is_open=st.booleans(), call_s=st.sampled_from([900, 5400]), is_metered=st.booleans())
+    def meter(self, *, is_open: bool, call_s: int, is_metered: bool) -> None:
+        self.gate = Gate(is_open, 0 if is_open else call_s, is_metered)
+        self.feed(self.gate)
 
     @rule()
     def wake(self) -> None:
@@ -414,6 +428,7 @@ class SyncSchedule(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "uplink"):
             return
+        self.meter(is_open=True, call_s=0, is_metered=False)
         for _ in range(2000):
             if not self.sends and not self.missing() and all(seq <= self.disk.mark[lane] for lane, seq in self.due()):
                 break

@@ -10,9 +10,11 @@ from agent.core.uplink_events import (
     Connect,
     Disconnect,
     Failed,
+    Gate,
     GiveUp,
     LinkDown,
     LinkUp,
+    Renew,
     Rewind,
     Road,
     Send,
@@ -74,6 +76,48 @@ def test_telemetry_waits_for_the_servers_pace_and_an_alarm_does_not():
     assert [send.lane for send in sends(alarm)] == [Lane.EVENTS]
     assert machine.due() <= now + NEXT_S
     assert [send.lane for send in sends(machine.handle(None, now + NEXT_S))] == [Lane.TELEMETRY]
+
+
+def test_a_mark_that_was_learnt_from_the_fleet_is_no_sign_that_the_buffer_went_back():
+    # The newest event was set aside, and the mark that covers it was lost with the power.
+    machine = Uplink({Lane.EVENTS: (3, 3), Lane.TELEMETRY: (0, 0)}, 0, lambda: 0.5, 0.0, bases={Lane.EVENTS: 4})
+    (first,) = sends(machine.handle(None, 0.0))
+    (telemetry,) = sends(answer(machine, first, 0.0, 4))
+    answer(machine, telemetry, 0.0, 0)
+
+    (events,) = [send for send in sends(machine.handle(None, 700.0)) if send.lane is Lane.EVENTS]
+
+    assert not [action for action in answer(machine, events, 700.0, 4) if isinstance(action, Renew)]
+
+
+def test_a_closed_gate_lets_alarms_pass_and_tells_the_fleet_how_long_it_may_be_silent():
+    machine, now = settled()
+    machine.handle(Committed(Lane.TELEMETRY, 9), now)
+    (told,) = sends(machine.handle(Gate(is_open=False, call_s=900), now))
+    after = answer(machine, told, now, 0)
+    (alarm,) = sends(machine.handle(Committed(Lane.EVENTS, 1, urgent=True), now + 10))
+    answer(machine, alarm, now + 10, 1, last=1)
+
+    assert (told.lane, told.max_bytes, told.call_s) == (Lane.TELEMETRY, 0, 900)
+    assert sends(after) == []
+    assert (alarm.lane, alarm.max_bytes) == (Lane.EVENTS, STEADY_BATCH_BYTES)
+    assert machine.due() >= now + 900
+    assert [send.lane for send in sends(machine.handle(Gate(), now + 20))] == []
+    (readings,) = [send for send in sends(machine.handle(None, now + 30)) if send.lane is Lane.EVENTS]
+    assert readings.snapshot  # as after an outage
+
+
+def test_a_metered_backlog_goes_in_small_batches_one_after_the_other():
+    machine, now = settled()
+    machine.handle(Gate(is_metered=True), now)
+    machine.handle(Committed(Lane.TELEMETRY, 500), now)
+    machine.handle(Committed(Lane.EVENTS, 5), now)
+    (events,) = sends(machine.handle(None, now + NEXT_S))
+
+    (first,) = sends(answer(machine, events, now + NEXT_S, 5, last=5))
+    (second,) = sends(answer(machine, first, now + NEXT_S, 100, last=100, more=True))
+
+    assert (first.lane, second.max_bytes) == (Lane.TELEMETRY, STEADY_BATCH_BYTES)
 
 
 def test_a_backlog_goes_on_at_once_and_in_large_batches():
