@@ -120,6 +120,7 @@ def test_a_ticket_shows_its_evidence_and_takes_a_note(page: Page):
 
     expect(page.locator("svg.spark").first).to_be_visible()
     expect(page.get_by_role("heading", level=1)).to_contain_text("too-warm")
+    expect(page.locator("pre.log")).to_contain_text("level=info from=app")
     page.get_by_role("textbox", name="Note").fill("The fan is iced up.")
     page.get_by_role("button", name="Add note").click()
     expect(page.locator("#notes")).to_contain_text("The fan is iced up.")

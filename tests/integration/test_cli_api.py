@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batches import STEP_US, T0_US, segment, telemetry
+from batches import STEP_US, T0_US, event, events, segment, telemetry
 from click.testing import CliRunner, Result
-from desks import ANA, DEVICE, Desk, a_desk, announce
+from desks import ANA, DEVICE, Desk, a_desk, announce, change
 
+from agent.wire.messages import Health, LineHealth, SlaveHealth, SourceHealth
 from fleet.cli import main
 from fleet.core.actor import Scope
 from fleet.store import claim
@@ -301,5 +302,28 @@ def test_a_quarantined_batch_is_shown_fetched_and_discarded_and_its_line_stays(
         assert (await run("quarantine", "show", "999")).exit_code == 3
         assert len(shown(await run("quarantine", "list", "--json"))) == 1
         assert [one.actor for one in await desk.fleet.events("batch.discarded")] == ["user:admin-1"]
+
+    told(story)
+
+
+def test_what_is_wrong_on_a_port_and_the_log_of_an_alarm_are_shown(told: Callable[..., None]):
+    line, slaves = LineHealth(framing=310, silent=True), (SlaveHealth(3, 9, 9), SlaveHealth(9, 5, 0, 5))
+    bus = SourceHealth("bus", True, 9, 1, T0_US, "slave 9: no answer", line, slaves)  # noqa: FBT003 - connected
+    health = Health(T0_US, 60, 30_000_000, 0, 0, 0, T0_US, (bus,), written_bytes=9_000, written_readings=100)
+
+    async def story(desk: Desk, run: Run) -> None:
+        raised = event(1, "alarm.changed", alarm=change(), log=("level=error msg=<worse>",))
+        await desk.fleet.take(events([raised], health=health))
+
+        device = (await run("device", "show", DEVICE)).stdout
+        ticket = (await run("ticket", "show", "1")).stdout
+        whole = shown(await run("ticket", "show", "1", "--json"))
+
+        assert "90 bytes a reading" in device
+        assert "silent" in device
+        assert "bus: line: 310 framing" in device
+        assert "bus: slave 9: answered 0 of 5, 5 timeouts" in device
+        assert "level=error msg=<worse>" in ticket
+        assert whole["evidence"]["log"] == ["level=error msg=<worse>"]
 
     told(story)
