@@ -170,6 +170,18 @@ def test_a_renewal_that_fails_leaves_the_old_certificate(server: EstServer, stat
     assert files(state) == ["cert.pem", "chain.pem", "identity.toml", "key.pem"]
 
 
+def test_a_new_certificate_that_is_not_let_in_does_not_take_the_place_of_the_old(server: EstServer, state: StateDir):
+    enrol(server.claim, state, now_us())
+    before = {path.name: path.read_bytes() for path in state.root.iterdir()}
+    server.takes_renewed = False
+
+    with pytest.raises(Refused, match="this certificate is not known here"):
+        renew(state, now_us())
+
+    assert server.hits[-2:] == ["simplereenroll", "cacerts"]
+    assert {path.name: path.read_bytes() for path in state.root.iterdir()} == before
+
+
 def test_the_command_enrols_and_says_what_comes_next(server: EstServer, state: StateDir):
     done = agent("enroll", str(server.claim), "--state", str(state.root))
 

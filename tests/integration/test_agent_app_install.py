@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 import time
@@ -91,9 +92,29 @@ def test_a_unit_for_a_program_in_a_home_is_as_well_shut_in(tmp_path: Path):
     assert exposed.returncode == 0, exposed.stdout.splitlines()[-1]
 
 
-def test_the_servers_unit_is_well_shut_in():
+def test_the_servers_unit_is_clean_and_well_shut_in(tmp_path: Path):
+    unit = tmp_path / "fleet.service"
+    shipped = (ROOT / "systemd" / "fleet.service").read_text()
+    unit.write_text(shipped.replace("/opt/fieldline/bin/fleet ", "/bin/true "))  # systemd asks whether it is there
+
+    verified = analyze("verify", "--man=no", unit)
     exposed = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSED}", ROOT / "systemd" / "fleet.service")
 
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert exposed.returncode == 0, exposed.stdout.splitlines()[-1]
+
+
+def test_the_drop_in_that_lets_the_agent_to_a_tpm_leaves_it_well_shut_in(tmp_path: Path):
+    page = (ROOT / "docs" / "operate" / "hardware-key.md").read_text()
+    (drop_in,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    call("install", "--root", str(tmp_path))
+    unit = Machine(tmp_path).path(FILES["fleet-agent.service"])
+    unit.write_text(unit.read_text() + drop_in)
+
+    verified = analyze("verify", "--man=no", unit)
+    exposed = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSED}", unit)
+
+    assert (verified.returncode, verified.stderr) == (0, "")
     assert exposed.returncode == 0, exposed.stdout.splitlines()[-1]
 
 
