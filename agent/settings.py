@@ -25,6 +25,8 @@ from agent.wire.limits import MAX_TIME_US
 from agent.wire.topics import DEVICE_ID
 
 DEFAULT_STATE = Path("/var/lib/fieldline")
+CREDENTIAL = "fieldline.key"  # the key's name where systemd unseals it for the service (systemd.exec(5), credentials)
+SEALED = Path("/etc/credstore.encrypted") / CREDENTIAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,9 @@ class StateDir:
 
     @property
     def key(self) -> Path:
-        """Return the path of the private key."""
-        return self.root / "key.pem"
+        """Return the path of the private key: the one that systemd has handed this process, if it has, else key.pem."""
+        handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", os.devnull)) / CREDENTIAL
+        return handed if os.path.exists(handed) else self.root / "key.pem"  # noqa: PTH110 - Path.exists raises below a file
 
     @property
     def key_config(self) -> Path:
@@ -138,11 +141,19 @@ def load_identity(state: StateDir) -> Identity:
         ) from error
     for path in (state.key, state.cert, state.chain):
         if not os.access(path, os.R_OK):
+            if path == state.key and os.path.exists(SEALED):  # noqa: PTH110 - Path.exists raises where it may not look
+                raise Misconfigured(f"{SEALED} holds the key, sealed: only the service is given it.", hint=_UNSEALED)
             raise Misconfigured(
                 f"{path} is missing or may not be read by this user.",
                 hint="Run as the user that enrolled the device, or enroll anew with --force.",
             )
     return identity
+
+
+_UNSEALED = (
+    "Start the service, or run one command with it: "
+    f"sudo systemd-run --pty --quiet -p LoadCredentialEncrypted={CREDENTIAL} /usr/local/bin/fleet-agent doctor"
+)
 
 
 def _read(state: StateDir) -> str:

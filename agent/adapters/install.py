@@ -24,7 +24,7 @@ import agent
 from agent.adapters.files import replace_file
 from agent.core.unit import Program, hidden_trees, render_unit
 from agent.errors import Misconfigured
-from agent.settings import DEFAULT_STATE, StateDir
+from agent.settings import DEFAULT_STATE, SEALED, StateDir
 
 UNIT = "fleet-agent.service"
 SCRIPT = "fleet-agent"
@@ -141,6 +141,8 @@ def erase(machine: Machine) -> Iterator[Step]:
             if is_there:
                 shutil.rmtree(found)
             yield Step(str(path), "erased" if is_there else "was not there", is_there)
+        if machine.path(SEALED).exists():
+            yield _unlink(machine.path(SEALED), SEALED)
 
 
 def _write(path: Path, data: bytes, shown: Path) -> Step:

@@ -27,7 +27,7 @@ class Lazy(click.Group):
 
 @click.group("port", cls=Lazy)
 def command() -> None:
-    r"""List the serial ports, find out what is spoken on one, watch, capture and replay it.
+    """List the serial ports, find out what is spoken on one, watch, capture and replay it.
 
     A port that the running agent reads is locked: stop the agent first (`systemctl stop fleet-agent`).
 
@@ -35,18 +35,18 @@ def command() -> None:
     Examples:
       fleet-agent port list
       fleet-agent port probe /dev/ttyUSB0
-    """
+    """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 def list_command(*, as_json: bool) -> None:
-    r"""List the serial ports, what is plugged in, and the names for a config that survive replugging.
+    """List the serial ports, what is plugged in, and the names for a config that survive replugging.
 
     \b
     Example:
       fleet-agent port list
-    """
+    """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
     found = list_ports()
     if as_json:
         keys = ("path", "driver", "vendor", "product", "serial", "interface", "text", "by_id", "address")

@@ -40,7 +40,7 @@ def command(
     output: TextIO,
     **line: str | int,
 ) -> None:
-    r"""Write down what comes on PORT, or what goes both ways while a source reads it, with its times.
+    """Write down what comes on PORT, or what goes both ways while a source reads it, with its times.
 
     The file's format is in docs/reference/capture.md. `fleet-agent port replay` reads it.
 
@@ -48,7 +48,7 @@ def command(
     Examples:
       fleet-agent port capture /dev/ttyUSB0 --baudrate 115200 -o board.capture
       fleet-agent port capture --config running.toml --source meter --seconds 60 -o meter.capture
-    """
+    """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
     count = 0
 
     def write(text: str) -> None:

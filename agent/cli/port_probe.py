@@ -31,7 +31,7 @@ NOT_FOUND = 1
     "--ask", is_flag=True, help="If nothing speaks by itself: send questions that only read, and see who answers."
 )
 def command(port: str, baudrates: tuple[int, ...], seconds: float, *, ask: bool) -> None:
-    r"""Listen on PORT at one speed after the other and say what is spoken there, with a [[source]] for a config.
+    """Listen on PORT at one speed after the other and say what is spoken there, with a [[source]] for a config.
 
     Knows lines (csv, json, key=value), NMEA 0183 and COBS; with --ask also Modbus RTU, IEC 62056-21 and SDI-12. Exit
     code 1 if nothing was made out.
@@ -41,7 +41,7 @@ def command(port: str, baudrates: tuple[int, ...], seconds: float, *, ask: bool)
       fleet-agent port probe /dev/ttyUSB0
       fleet-agent port probe /dev/ttyUSB0 --baudrate 9600 --seconds 30
       fleet-agent port probe /dev/ttyUSB0 --ask
-    """
+    """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
     ports = SerialPorts(SystemClock())
     found = asyncio.run(_probe(ports, port, baudrates or BAUDRATES, seconds, ask=ask))
     if found is None:

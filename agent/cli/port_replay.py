@@ -29,14 +29,14 @@ from agent.wire.messages import SourceHealth
 )
 @click.option("--source", help="Which source of it.  [default: its only one]")
 def command(capture: Path, config: Path, source: str | None) -> None:
-    r"""Read a CAPTURE as a source would have, at once, and print its readings as NDJSON.
+    """Read a CAPTURE as a source would have, at once, and print its readings as NDJSON.
 
     Readings are dated as they were then. What could not be read is counted on standard error.
 
     \b
     Example:
       fleet-agent port replay meter.capture --config running.toml --source meter
-    """
+    """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
     found = source_of(config, source)
     try:
         with capture.open(encoding="utf-8") as lines:

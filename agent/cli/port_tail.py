@@ -22,13 +22,13 @@ US_PER_S = 1_000_000
 @click.option("--hex", "as_hex", is_flag=True, help="Show bytes as hex, as they come together.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="End after so long.  [default: at Ctrl-C]")
 def command(port: str, *, as_hex: bool, seconds: float | None, **line: str | int) -> None:
-    r"""Show what comes on PORT, with the time (UTC) at which each line began.
+    """Show what comes on PORT, with the time (UTC) at which each line began.
 
     \b
     Examples:
       fleet-agent port tail /dev/ttyUSB0 --baudrate 115200
       fleet-agent port tail usb:0403:6001 --hex
-    """
+    """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
     asyncio.run(_tail(settings_of(port, **line), seconds, as_hex=as_hex))  # type: ignore[arg-type] # click's types
 
 

@@ -18,12 +18,12 @@ STATE_CHARS = 8  # of the longest state, "clearing"
 
 @click.group("rule")
 def command() -> None:
-    r"""Try rules on readings that were recorded.
+    """Try rules on readings that were recorded.
 
     \b
     Example:
       fleet-agent rule test rules.toml --replay freezer.ndjson
-    """
+    """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
 
 
 @command.command("test")
@@ -38,7 +38,7 @@ def command() -> None:
 @click.option("--series", default="", help="The series that the readings are of, where they do not name it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 def test_command(file: Path, recording: Path, series: str, *, as_json: bool) -> None:
-    r"""Show what the rules of FILE would have raised and cleared, and when.
+    """Show what the rules of FILE would have raised and cleared, and when.
 
     FILE is a config document or just its [[rule]] tables; all of its rules are judged, whether at the edge or in the
     fleet. Recorded are readings as `fleet readings`, `fleet-agent buffer export` and `fleet-agent port replay` print
@@ -49,7 +49,7 @@ def test_command(file: Path, recording: Path, series: str, *, as_json: bool) -> 
       fleet-agent rule test rules.toml --replay freezer.csv
       fleet readings freezer-7k3m2q board.temp --from -7d --json |
         fleet-agent rule test rules.toml --replay - --series board.temp
-    """
+    """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
     rules = _rules(file)
     readings = _readings(recording, series)
     changes = 0

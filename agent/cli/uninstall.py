@@ -7,6 +7,7 @@ import click
 
 from agent.adapters import install, service
 from agent.adapters.peek import peek
+from agent.core.status import counted
 from agent.errors import Damaged, Misconfigured
 from agent.settings import load_identity
 
@@ -48,7 +49,8 @@ def command(root: Path, *, keep: bool | None) -> None:
     if is_live:
         service.forget()
     if keep:
-        click.echo(f"{machine.state.root}: kept, {waiting}. `fleet-agent install` takes it up again.")
+        program = " ".join(install.find_program().command)
+        click.echo(f"{machine.state.root}: kept, {waiting}. `{program} install` takes it up again.")
     else:
         for step in install.erase(machine):
             _say(step)
@@ -73,7 +75,7 @@ def _waiting(machine: install.Machine) -> str:
         peeked = peek(machine.state.buffer)
     except Damaged:
         return "its buffer cannot be read"
-    return f"{peeked.readings} readings are not sent yet" if peeked.readings else "nothing in it waits to be sent"
+    return f"{counted(peeked.readings, 'reading')} to be sent" if peeked.readings else "nothing in it waits to be sent"
 
 
 def _say(step: install.Step) -> None:

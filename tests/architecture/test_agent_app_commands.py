@@ -1,5 +1,6 @@
 """Every command of the agent has help, options that say what they do, and an example in the reference."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -28,6 +29,18 @@ def test_a_command_and_its_options_have_help_and_an_example(name: str):
     assert it.help
     assert f"fleet-agent {name}" in it.help
     assert [one.name for one in it.params if isinstance(one, click.Option) and not one.help] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_shown_line_by_line(name: str):
+    it = command(name)
+    context = click.Context(it)
+    parts = [it, *(it.commands.values() if isinstance(it, click.Group) else ())]
+
+    assert [part.name for part in parts if "\\b" in part.get_help(context)] == []
+    assert [
+        part.name for part in parts if not re.search("^ +(sudo )?fleet", part.get_help(context), re.MULTILINE)
+    ] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
