@@ -48,11 +48,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     work = tmp_path_factory.mktemp("machine")
     with board() as port, live(work, f"{port.path}:{PORT}") as machine:
         os.chmod(port.path, 0o666)  # noqa: PTH101, S103 - udev would make it dialout's
-        first = machine.root / "root/first.toml"
+        first = machine.root / "etc/first.toml"
         first.write_text(port.config("[agent]\nflush_s = 0.2").replace(port.path, PORT))
         with serving(tmp_path_factory.mktemp("fleet") / "data") as server:
             claim, device = server.claim()
-            done = machine.agent("install", claim, "--config", "/root/first.toml")
+            done = machine.agent("install", claim, "--config", "/etc/first.toml")
             assert done.returncode == 0, done.stdout + done.stderr
             yield Site(machine, server, port, device)
 
@@ -153,7 +153,7 @@ def test_told_to_stop_it_brings_what_was_read_to_the_fleet_in_time(site: Site):
 def test_it_is_taken_off_and_put_back_under_its_identity(site: Site):
     removed = site.machine.agent("uninstall", "--keep-data")
     gone = site.machine.shows("LoadState")
-    again = site.machine.agent("install", "--config", "/root/first.toml")
+    again = site.machine.agent("install", "--config", "/etc/first.toml")
 
     assert removed.returncode == 0, removed.stderr
     assert gone == "not-found"
