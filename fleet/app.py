@@ -41,6 +41,7 @@ from fleet.gateway.ingest import AckPolicy, Ingest
 from fleet.gateway.issue import ClaimIssuer
 from fleet.gateway.link import Link
 from fleet.jobs.presence import PRESENCE
+from fleet.jobs.retention import RETENTION
 from fleet.jobs.rules import RULES
 from fleet.jobs.runner import run_jobs
 from fleet.jobs.sealing import SEALING
@@ -122,7 +123,7 @@ async def _serve_on(
             logs.hush_endings()
 
 
-JOBS = (PRESENCE, VERIFICATION, RULES, SEALING)
+JOBS = (PRESENCE, VERIFICATION, RULES, SEALING, RETENTION)
 
 
 def _people(settings: Settings, db: Database, link: Link, authority: Authority) -> ASGIApp:

@@ -8,7 +8,21 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from fleet.api import alarm, claim, config, device, event, find, quarantine, reading, stream, tally, ticket, token
+from fleet.api import (
+    alarm,
+    claim,
+    config,
+    device,
+    event,
+    find,
+    quarantine,
+    reading,
+    retention,
+    stream,
+    tally,
+    ticket,
+    token,
+)
 from fleet.api.access import known_parameters
 from fleet.api.bound import BoundBody
 from fleet.api.problem import Problem, answer_crash, answer_error, answer_http, answer_validation
@@ -16,7 +30,7 @@ from fleet.errors import FleetError
 from fleet.services import Services
 
 BASE = "/api/v1"
-NOUNS = (device, reading, tally, alarm, ticket, config, claim, event, stream, find, quarantine, token)
+NOUNS = (device, reading, tally, alarm, ticket, config, claim, event, stream, find, quarantine, retention, token)
 
 ABOUT = """\
 Everything that the fleet knows and does; the console and the CLI use nothing else.

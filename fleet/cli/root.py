@@ -18,6 +18,7 @@ COMMANDS = {
     "alarm": ("fleet.cli.alarm", "alarm", "See and acknowledge alarms."),
     "ticket": ("fleet.cli.ticket", "ticket", "Work on tickets."),
     "config": ("fleet.cli.config", "config", "Set configs, see who runs them."),
+    "retention": ("fleet.cli.retention", "retention", "See and set how long telemetry is kept."),
     "why": ("fleet.cli.why", "why", "Say in sentences how a device stands, and why not as it should."),
     "find": ("fleet.cli.find", "find", "Find devices, tickets and more by anything you know of them."),
     "events": ("fleet.cli.watch", "events", "List what has happened to a device, newest last."),

@@ -14,7 +14,7 @@ from fleet.store import alarm, event, gap, reported
 
 US_PER_S = 1_000_000
 
-FLEETS_OWN = frozenset({"claim", "config", "device", "server", "ticket", "token"})
+FLEETS_OWN = frozenset({"claim", "config", "device", "retention", "server", "ticket", "token"})
 """Nouns about which only the fleet speaks: a device that uses one is kept as `said.<kind>`."""
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0003"  # of the newest migration, which makes what stands here
+REVISION = "0004"  # of the newest migration, which makes what stands here
 
 metadata = MetaData(
     naming_convention={
@@ -164,6 +164,16 @@ seal = Table(  # how far a device's telemetry is sealed, and what of it is still
     Column("raw_from_us", BigInteger, nullable=False),  # no readings from before it are kept …
     Column("quarter_from_us", BigInteger, nullable=False),  # … no windows of 15 minutes …
     Column("day_from_us", BigInteger, nullable=False),  # … no days
+)
+
+retention = Table(  # how long telemetry is kept, where somebody has said so
+    "retention",
+    metadata,
+    Column("product_id", String(64), primary_key=True),  # "": of all products that have none of their own
+    Column("kept", String(16), primary_key=True),  # readings, 15min, 1day
+    Column("days", Integer, nullable=False),
+    Column("author", String(128), nullable=False),
+    Column("set_us", BigInteger, nullable=False),
 )
 
 latest = Table(  # newest reading of each series, one row a device

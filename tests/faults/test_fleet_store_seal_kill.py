@@ -1,4 +1,4 @@
-"""Sealing is killed (SIGKILL) before each of its statements, and at its commit: nothing is lost, nothing is doubled."""
+"""Sealing and retention are killed (SIGKILL) before each write, and at the commit: nothing lost, nothing doubled."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from batches import T0_US, segment
 from seals import a_shelf, a_store, kept_in_full
 
-from fleet.core.rollup import DAY_US
+from fleet.core.rollup import DAY_US, STEPS_S
 from fleet.store import seal
 
 pytest_plugins = ("databases",)
@@ -18,10 +18,10 @@ DOOMED = Path(__file__).parents[1] / "fixtures" / "doomed.py"
 
 
 @contextmanager
-def doomed(url: str, device_id: str) -> Iterator[Callable[[int], bool]]:
-    """Seal in children that die before their nth statement; tells of each whether it died."""
+def doomed(url: str, device_id: str, work: str) -> Iterator[Callable[[int], bool]]:
+    """Work in children that die before their nth write; tells of each whether it died."""
     with subprocess.Popen(
-        [sys.executable, DOOMED, url, device_id], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, DOOMED, url, device_id, work], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
 
         def kill(step: int) -> bool:
@@ -46,7 +46,7 @@ def test_a_sealing_killed_anywhere_has_happened_whole_or_not_at_all(database_url
         shelf.take([segment(5, [2, 5], series="meter.energy", t0_us=late_us)])
         engine.dispose()
 
-        with doomed(database_url, shelf.device_id) as kill:
+        with doomed(database_url, shelf.device_id, "seal") as kill:
             for step in range(1, 100):
                 assert kill(step)
                 assert all(shelf.readings(name) == shelf.wanted(name) for name in shelf.came)
@@ -55,5 +55,28 @@ def test_a_sealing_killed_anywhere_has_happened_whole_or_not_at_all(database_url
                         break  # it died after its commit
                 engine.dispose()
 
-        assert step > 15
+        assert step > 10
         assert kept_in_full(shelf)
+
+
+def test_letting_go_killed_anywhere_has_happened_whole_or_not_at_all(database_url: str):
+    with a_store(database_url) as engine:
+        shelf = a_shelf(engine)
+        for seq, days in enumerate((30, 20, 10, 1), 1):
+            shelf.take([segment(seq, [1.0, 2.0], t0_us=T0_US - days * DAY_US)])
+        shelf.seal()
+        engine.dispose()
+
+        def count() -> tuple[int, int, int]:
+            windows = (len(shelf.windows("board.temp", step_s)) for step_s in STEPS_S)
+            return len(shelf.readings("board.temp")), *windows
+
+        with doomed(database_url, shelf.device_id, "drop") as kill:
+            for step in range(1, 100):
+                assert kill(step)
+                if count() != (8, 4, 4):
+                    break
+                engine.dispose()
+
+        assert step > 5
+        assert count() == (4, 2, 4)
