@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-MODES = ("steady", "burst", "backlog", "storm")
+MODES = ("steady", "burst", "backlog", "storm", "slow", "hostile", "hint")
 ROADS = ("auto", "link", "sync", "half")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -51,6 +51,7 @@ class Watched(click.ParamType[tuple[str, int]]):
 @click.option("--for", "for_s", type=Span(), default="60s", show_default=True, help="How long; backlog: at most.")
 @click.option("--backlog", type=Span(), default="1d", show_default=True, help="What each brings, in mode backlog.")
 @click.option("--outage", type=Span(), default="10s", show_default=True, help="How long all are gone, in mode storm.")
+@click.option("--share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="That is slow or hostile.")
 @click.option("--road", type=click.Choice(ROADS), default="auto", show_default=True, help="What they take.")
 @click.option("--per-row", type=click.IntRange(1, 4096), default=1, show_default=True, help="Readings a series a row.")
 @click.option("--rows", type=click.IntRange(0, 4096), default=0, help="Rows a batch at most. [default: what fits]")

@@ -14,6 +14,7 @@ from firmware_sim.swarm.loop import Loop
 from firmware_sim.swarm.member import Identity, Member
 from firmware_sim.swarm.meter import Meter
 from firmware_sim.swarm.roads import Server
+from firmware_sim.swarm.rogue import Rogue
 
 SWEEP_PARTS = 4  # a quarter of the devices every quarter of a second
 US = 1_000_000
@@ -51,6 +52,7 @@ class Crew:
         self.first_connection = now_us() // US
         self.first_next_s = 5.0
         self.members: Sequence[Member] = ()
+        self.rogues: Sequence[Rogue] = ()
         self.hints: dict[str, float] = {}  # device → when it was first told of a config, monotonic
         self.last_ack_s = 0.0
         self.is_holding = False  # nobody sends yet
@@ -60,9 +62,11 @@ class Crew:
         self._queue: deque[Member] = deque()
         self._swept = 0
 
-    def enlist(self, identities: Sequence[Identity], start_us: Sequence[int]) -> None:
-        """Make the devices, each with the time at which it began to measure."""
-        self.members = tuple(Member(self, who, start) for who, start in zip(identities, start_us, strict=True))
+    def enlist(self, identities: Sequence[Identity], start_us: Sequence[int], kinds: Sequence[type[Member]]) -> None:
+        """Make the devices, each of its kind and with the time at which it began to measure."""
+        self.members = tuple(
+            kind(self, who, start) for kind, who, start in zip(kinds, identities, start_us, strict=True)
+        )
         if self.members:
             sample = self.course.row(0, start_us[0], 1_000_000, self.members[0].boot_id)
             self._row_bytes = len(sample) + 1

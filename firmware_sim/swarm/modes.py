@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from firmware_sim.swarm.crew import US, Crew
-from firmware_sim.swarm.member import Identity
+from firmware_sim.swarm.member import Identity, Member
+from firmware_sim.swarm.rogue import Repeater, SlowReader
 
 BURST_FROM_US = 30 * 86_400 * US  # a burst's readings begin so long ago
 DRAIN_CALLS = 3  # paces that the devices have to send what is left …
@@ -44,14 +45,19 @@ class Times:
 
 
 class Director:
-    """Plays one mode. `done` is called when all is over; `marks` are the mode's own figures."""
+    """Plays one mode. `done` is called when all is over; `marks` are the mode's own figures.
 
-    def __init__(self, crew: Crew, mode: Mode, times: Times, done: Callable[[], None]) -> None:
+    `set_config` is to give the fleet a new config for all devices, and not to wait for it.
+    """
+
+    def __init__(
+        self, crew: Crew, mode: Mode, times: Times, set_config: Callable[[], None], done: Callable[[], None]
+    ) -> None:
         self._crew, self._mode, self._times, self._done = crew, mode, times, done
+        self._set_config = set_config
         self.marks: dict[str, float] = {}
         self.phase = "starting"
         self._deadline = 0.0
-        self.set_config: Callable[[], None] = lambda: None
 
     def starts_us(self, identities: Sequence[Identity], now_us: int) -> list[int]:
         """Return when each device began to measure: phases are spread over the time between two readings."""
@@ -71,6 +77,8 @@ class Director:
         spread_s = min(crew.course.every_us / US, self._times.run_s / 4) if is_spread else 0.0
         for number, member in enumerate(crew.members):
             loop.at(loop.now + spread_s * number / len(crew.members), member.begin)
+        for rogue in crew.rogues:
+            rogue.begin()
         if self._mode is Mode.BURST:
             self._hold()
             return
@@ -145,16 +153,16 @@ class Director:
         crew.hints.clear()
         asked_s = crew.loop.now
         listening = crew.meter.connected
-        self.set_config()
+        self._set_config()
 
         def noted() -> None:
-            crew_hints = sorted(when - asked_s for when in crew.hints.values())
-            self.marks["hint_devices"] = len(crew_hints)
+            hints = sorted(when - asked_s for when in crew.hints.values())
+            self.marks["hint_devices"] = len(hints)
             self.marks["hint_listening"] = listening
-            if crew_hints:
-                self.marks["hint_first_s"] = round(crew_hints[0], 3)
-                self.marks["hint_median_s"] = round(crew_hints[len(crew_hints) // 2], 3)
-                self.marks["hint_last_s"] = round(crew_hints[-1], 3)
+            if hints:
+                self.marks["hint_first_s"] = round(hints[0], 3)
+                self.marks["hint_median_s"] = round(hints[len(hints) // 2], 3)
+                self.marks["hint_last_s"] = round(hints[-1], 3)
             self._drain()
 
         self._deadline = asked_s + DRAIN_S
@@ -165,6 +173,8 @@ class Director:
         self.phase = "draining"
         crew = self._crew
         now_us = crew.wall_us()
+        for rogue in crew.rogues:
+            rogue.stop()
         for member in crew.members:
             if self._mode is Mode.BURST:
                 member.abandon()
@@ -188,3 +198,11 @@ class Director:
             then()
         else:
             self._crew.loop.at(self._crew.loop.now + CHECK_S, lambda: self._wait(holds, then))
+
+
+def kinds_of(mode: Mode, devices: int, share: float) -> list[type[Member]]:
+    """Return the kind of each device that measures; of those that are left of `devices`, each only attacks."""
+    odd = min(devices - 1, round(devices * share))
+    rogues = odd // 2 if mode is Mode.HOSTILE else 0
+    kind = {Mode.HOSTILE: Repeater, Mode.SLOW: SlowReader}.get(mode, Member)
+    return [Member] * (devices - odd) + [kind] * (odd - rogues)

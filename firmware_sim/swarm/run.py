@@ -1,6 +1,7 @@
 """One run of the swarm, from identities to verdict."""
 
 import resource
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ from firmware_sim.scenarios.public import Fleet
 from firmware_sim.swarm import ledger
 from firmware_sim.swarm.course import Course
 from firmware_sim.swarm.crew import US, Crew, Plan, Road
-from firmware_sim.swarm.factory import open_fleet
+from firmware_sim.swarm.factory import PRODUCT, open_fleet
 from firmware_sim.swarm.loop import Loop
 from firmware_sim.swarm.member import Identity
 from firmware_sim.swarm.meter import Meter
-from firmware_sim.swarm.modes import Director, Mode, Times
+from firmware_sim.swarm.modes import Director, Mode, Times, kinds_of
 from firmware_sim.swarm.report import Report
 from firmware_sim.swarm.roads import Server
+from firmware_sim.swarm.rogue import Rogue
 
 SPARE_FILES = 200  # beside the devices' connections
 TICK_S = 1.0
@@ -87,12 +89,15 @@ def _play(settings: Settings, fleet: Fleet, server: Server, identities: list[Ide
     plan = Plan(course, settings.road, settings.rows, settings.connecting, settings.gzip_level, settings.seed)
     loop, meter = Loop(), Meter(dict(settings.watched))
     crew = Crew(loop, server, plan, meter)
-    director = Director(crew, settings.mode, settings.times, loop.stop)
+    director = Director(crew, settings.mode, settings.times, lambda: _set_config(fleet, crew.run_id), loop.stop)
+    kinds = kinds_of(settings.mode, settings.devices, settings.share)
+    measuring, attacking = identities[: len(kinds)], identities[len(kinds) :]
     try:
-        starts_us = director.starts_us(identities, now_us())
+        starts_us = director.starts_us(measuring, now_us())
         span = (min(starts_us) - MARGIN_US, now_us() + MARGIN_US + int(settings.times.run_s * 2 * US))
         before = ledger.read(fleet, *span)
-        crew.enlist(identities, starts_us)
+        crew.enlist(measuring, starts_us, kinds)
+        crew.rogues = [Rogue(crew, who, measuring[0].device_id) for who in attacking]
         for member in crew.members:
             member.premake(settings.premake)
         loop.now = started = monotonic_s()
@@ -116,6 +121,16 @@ def _play(settings: Settings, fleet: Fleet, server: Server, identities: list[Ide
         verdict,
         director.marks,
     )
+
+
+def _set_config(fleet: Fleet, run_id: str) -> None:
+    """Give the fleet a config for all devices of the swarm, from a thread: the answer is not waited for."""
+    toml = f'[[rule]]\nname = "swarm-{run_id}"\nseries = "board.none"\nabove = 1.0\n'
+
+    def post() -> None:
+        fleet.post("/api/v1/configs", product=PRODUCT, toml=toml)
+
+    threading.Thread(target=post, name="config").start()
 
 
 def _line(director: Director, sample: Any, settings: Settings) -> str:  # noqa: ANN401 - a Sample

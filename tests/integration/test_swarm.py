@@ -92,6 +92,30 @@ def test_a_storm_is_over_when_all_that_waited_is_acked(server: Server, place: Pa
     assert report.marks["links_opened"] >= DEVICES
 
 
+def test_slow_readers_cost_the_others_nothing(server: Server, place: Path):
+    report = play(server, place, Mode.SLOW, Times(5.0), share=0.3)
+
+    assert clean(report)
+    assert report.counts["repeats"] > 0
+
+
+def test_a_hostile_tenth_neither_harms_nor_doubles_what_others_send(server: Server, place: Path):
+    report = play(server, place, Mode.HOSTILE, Times(6.0), share=0.5)
+
+    assert clean(report)
+    assert report.counts["repeats"] > 0
+    assert sum(count for name, count in report.counts.items() if name.startswith("attack: ")) >= 20
+    assert server.process.poll() is None
+
+
+def test_every_device_that_listens_is_told_of_a_config(server: Server, place: Path):
+    report = play(server, place, Mode.HINT, Times(1.0))
+
+    assert clean(report)
+    assert report.marks["hint_devices"] == report.marks["hint_listening"] == DEVICES
+    assert report.marks["hint_last_s"] < 30
+
+
 def test_the_fleets_tally_is_what_its_readings_are(server: Server, place: Path):
     play(server, place, Mode.STEADY, Times(1.0), devices=1)
     device = min((place / "state" / "devices").glob("*.pem")).stem
