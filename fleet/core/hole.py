@@ -7,14 +7,18 @@ explained the server records on its own. What is explained always wins, whicheve
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fleet.core.latest import Entry
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a lane: its seq and the span of its event times."""
+    """One row of a lane: its seq, the span of its event times, and of telemetry what it holds."""
 
     seq: int
     from_us: int
     to_us: int
+    readings: int = 0
+    newest: Sequence[tuple[str, Entry]] = ()  # the last reading of each of its series
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,29 +12,30 @@ What cannot be read is an answer too: quarantine, an event, the fleet's own alar
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from sqlalchemy import Connection
 
 from agent.wire.codec import batch_id
 from agent.wire.errors import WireError
-from agent.wire.limits import MAX_AHEAD_S, MAX_SEQ, MAX_TEXT_CHARS
-from agent.wire.messages import VERSION, Ack, Batch, Birth, Gap, Lane, Refusal, Reported, Will
+from agent.wire.limits import MAX_SEQ, MAX_TEXT_CHARS
+from agent.wire.messages import VERSION, Ack, Batch, Birth, ConfigDocument, Gap, Lane, Refusal, Will
 from fleet.clock import now_us
 from fleet.core.actor import FLEET
 from fleet.core.event import Event
-from fleet.core.hole import Row, find_holes
-from fleet.errors import Busy
+from fleet.core.hole import Row
+from fleet.core.intake import Effects, Standing, decide, is_ordinary
+from fleet.errors import Busy, FleetError
 from fleet.gateway import lanes
 from fleet.gateway.decode import decode_batch
 from fleet.store import alarm, batch, config, event, gap, intake, latest, mark, presence, quarantine, reported, rule
-from fleet.store.batch import Span
-from fleet.store.database import Database
-from fleet.store.intake import Standing
-from fleet.store.mark import Mark
+from fleet.store.database import Database, Done, settle
+from fleet.store.device import unknown
+from fleet.store.gather import Gathered
+from fleet.store.intake import Wanted
 
 MAX_TAKING_BATCHES = 2048  # batches between arrival and ack, all devices
 MAX_TAKING_BYTES = 64 * 1024 * 1024  # bytes of their payloads
@@ -49,6 +50,40 @@ class AckPolicy:
 
     next_s: float = 5.0
     link_port: int = 0  # 0: no link
+
+
+@dataclass(slots=True)
+class Taken:
+    """One batch between its arrival and its ack."""
+
+    device_id: str
+    payload: bytes
+    road: str
+    received_us: int
+    told: Batch | None = None  # None: it cannot be read …
+    problem: WireError | None = None  # … because of this
+    rows: Sequence[Row] = ()
+
+    def decode(self) -> None:
+        """Read the payload."""
+        try:
+            self.told = decode_batch(self.payload)
+        except WireError as error:
+            self.problem = error
+        else:
+            self.rows = lanes.rows_of(self.told)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it passes telemetry: events and alarms do."""
+        return self.told is not None and self.told.lane is Lane.EVENTS
+
+    @property
+    def key(self) -> Wanted:
+        """Device, store and lane that it is about."""
+        if self.told is None:
+            return self.device_id, "", Lane.TELEMETRY
+        return self.device_id, self.told.store_id, self.told.lane
 
 
 class Ingest:
@@ -67,21 +102,32 @@ class Ingest:
         Raises Busy on overload; NotFound and Refused for a device that does not exist or is revoked. No payload
         makes it raise anything.
         """
-        with self._admitted(len(payload)):
-            received_us = self._now_us()
+        answer: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+        self.offer(device_id, payload, road, partial(settle, answer))
+        return await answer
+
+    def offer(self, device_id: str, payload: bytes, road: str, done: Done) -> None:
+        """Take one batch in; `done` gets its ack, after COMMIT, or what `take` would raise. Raises Busy itself."""
+        taken = Taken(device_id, payload, road, self._now_us())
+        self._admit(taken)
+
+        def answered(ack: Ack | None, error: BaseException | None) -> None:
+            self._taking_batches -= 1
+            self._taking_bytes -= len(payload)
+            done(ack, error)
+
+        def submit(taken: Taken) -> None:
             try:
-                if len(payload) > DECODE_ASIDE_BYTES:
-                    decoded = await asyncio.to_thread(decode_batch, payload)
-                else:
-                    decoded = decode_batch(payload)
-            except WireError as error:
-                problem = error  # `error` itself ends with this block
-                return await self._db.write(
-                    lambda conn: self._refuse(conn, device_id, payload, problem, road=road, received_us=received_us)
-                )
-            return await self._db.write(
-                lambda conn: self._store(conn, device_id, payload, decoded, road=road, received_us=received_us)
-            )
+                self._db.submit(self._store_all, taken, answered, first=taken.is_first)
+            except Busy as busy:
+                answered(None, busy)
+
+        if len(payload) <= DECODE_ASIDE_BYTES:
+            taken.decode()
+            submit(taken)
+            return
+        aside = asyncio.get_running_loop().run_in_executor(None, taken.decode)
+        aside.add_done_callback(lambda _: submit(taken))
 
     async def birth(self, device_id: str, birth: Birth) -> None:
         """Note that a device's link came up."""
@@ -89,7 +135,7 @@ class Ingest:
 
         def work(conn: Connection) -> None:
             standing = intake.standing(conn, device_id)
-            _note_agent(conn, device_id, standing, birth.agent_version)
+            _note_agent(conn, standing, birth.agent_version)
             facts = {"connection": birth.connection, "boot_id": birth.boot_id}
             presence.birth(conn, device_id, **facts, next_s=self._next_s(), now_us=received_us)  # type: ignore[arg-type] # by name
 
@@ -107,90 +153,106 @@ class Ingest:
 
     # In the transaction.
 
-    def _store(  # noqa: PLR0913 - one batch
-        self, conn: Connection, device_id: str, payload: bytes, told: Batch, *, road: str, received_us: int
-    ) -> Ack:
-        standing = intake.standing(conn, device_id, told.store_id, told.lane)
-        acked_seq = standing.mark.seq
-        all_rows = lanes.rows_of(told)
-        rows = [row for row in all_rows if row.seq > acked_seq]
-        heard = [new for new in told.newest if new.t_us <= received_us + MAX_AHEAD_S * lanes.US_PER_S]
-        if rows and told.prev_seq <= acked_seq:
-            place = lanes.first_ahead(told, all_rows, received_us)
-            if place is not None:
-                problem = WireError(place, f"lies more than {MAX_AHEAD_S} s in the future; is the device's clock set?")
-                _explain_quarantined(conn, device_id, told, rows, problem, received_us=received_us)
-                return self._refuse(conn, device_id, payload, problem, road=road, received_us=received_us)
-            lanes.explain(conn, device_id, told, rows[0].seq, received_us=received_us)
-            for hole in find_holes(acked_seq, standing.mark.t_us, rows):
-                lanes.note_hole(conn, device_id, told, hole, received_us=received_us)
-            self._store_rows(conn, device_id, payload, told, rows, received_us=received_us)
-            newest_us = max(*(row.to_us for row in rows), standing.mark.t_us or 0)
-            acked_seq = rows[-1].seq
-            mark.advance(conn, device_id, told.store_id, told.lane, Mark(acked_seq, newest_us))
-            heard += lanes.newest_of([segment for segment in told.segments if segment.seq > standing.mark.seq])
-        if told.lane is Lane.TELEMETRY and told.prev_seq <= acked_seq:
-            self._judge(conn, device_id, told, rows, received_us=received_us)
-        body = latest.merge(standing.latest, heard) if heard else None
-        if body is not None:
-            latest.put(conn, device_id, body)
-        self._note_heard(conn, device_id, standing, told, received_us=received_us)
-        return self._ack(conn, device_id, payload, acked_seq=acked_seq, said=told.reported)
+    def _store_all(self, conn: Connection, taken: Sequence[Taken]) -> list[Ack | FleetError]:
+        """Store batches, in order: the ordinary ones together, each other one by itself."""
+        keys = [one.key for one in taken]
+        standings = intake.standings(conn, keys)
+        gathered = Gathered()
+        answers: list[Ack | FleetError] = []
+        for one in taken:
+            standing = standings.get(one.device_id)
+            trouble = intake.trouble(one.device_id, standing)
+            if standing is None or trouble is not None:
+                answers.append(trouble or unknown(one.device_id))
+                continue
+            told = one.told
+            effects = None if told is None else decide(standing, told, one.rows, received_us=one.received_us)
+            if told is not None and effects is not None and self._is_ordinary(conn, standing, told, effects):
+                health = _health_json(told)
+                next_s = self._next_s()
+                gathered.add(
+                    standing, told, effects, one.payload, received_us=one.received_us, next_s=next_s, health_json=health
+                )
+                answers.append(self._ack(one, standing, acked_seq=effects.acked_seq))
+                continue
+            gathered.write(conn)
+            answers.append(self._store(conn, one, standing, effects))
+            # It changed more than effects tell: its next batch in this group asks the database again.
+            standings |= intake.standings(conn, [other for other in keys if other[0] == one.device_id])
+        gathered.write(conn)
+        return answers
 
-    def _store_rows(  # noqa: PLR0913 - one batch
-        self, conn: Connection, device_id: str, payload: bytes, told: Batch, rows: list[Row], *, received_us: int
-    ) -> None:
-        first_seq = rows[0].seq
-        if told.lane is Lane.EVENTS:
-            new_events = [row for row in told.events if row.seq >= first_seq]
-            lanes.store_events(conn, device_id, told.store_id, new_events, received_us=received_us)
-            return
-        segments = [segment for segment in told.segments if segment.seq >= first_seq]
-        span = Span(
-            first_seq=first_seq,
-            last_seq=rows[-1].seq,
-            from_us=min(row.from_us for row in rows),
-            to_us=max(row.to_us for row in rows),
-            readings=lanes.count_readings(segments),
+    def _is_ordinary(self, conn: Connection, standing: Standing, told: Batch, effects: Effects) -> bool:
+        return is_ordinary(standing, told, effects) and not config.rules_of(
+            conn, standing.desired, standing.desired_hash
         )
-        batch.add(conn, device_id, told.store_id, span, payload, received_us=received_us)
 
-    def _judge(self, conn: Connection, device_id: str, told: Batch, rows: list[Row], *, received_us: int) -> None:
+    def _store(self, conn: Connection, taken: Taken, standing: Standing, effects: Effects | None) -> Ack:
+        """Store one batch, whatever is in it."""
+        told = taken.told
+        if told is None or effects is None:
+            return self._refuse(conn, taken, standing, taken.problem or WireError("$", "unreadable"))
+        device_id, received_us = taken.device_id, taken.received_us
+        if effects.problem is not None:
+            _explain_quarantined(conn, taken, told, effects)
+            return self._refuse(conn, taken, standing, effects.problem)
+        if effects.mark is not None:
+            lanes.explain(conn, device_id, told, effects.rows[0].seq, received_us=received_us)
+            for hole in effects.holes:
+                lanes.note_hole(conn, device_id, told, hole, received_us=received_us)
+            self._store_rows(conn, taken, told, effects)
+            mark.advance(conn, device_id, told.store_id, told.lane, effects.mark)
+        if told.lane is Lane.TELEMETRY and effects.is_level:
+            self._judge(conn, standing, taken, told, effects)
+        if effects.latest is not None:
+            latest.put(conn, device_id, effects.latest)
+        self._note_heard(conn, standing, told, received_us=received_us)
+        document = None
+        if standing.desired not in (0, told.reported.handled):
+            document = config.desired(conn, device_id)
+        return self._ack(taken, standing, acked_seq=effects.acked_seq, document=document)
+
+    def _store_rows(self, conn: Connection, taken: Taken, told: Batch, effects: Effects) -> None:
+        device_id, received_us = taken.device_id, taken.received_us
+        span = effects.span
+        if told.lane is Lane.EVENTS:
+            new_events = [row for row in told.events if row.seq >= span.first_seq]
+            lanes.store_events(conn, device_id, told.store_id, new_events, received_us=received_us)
+        else:
+            batch.add(conn, device_id, told.store_id, span, taken.payload, received_us=received_us)
+
+    def _judge(self, conn: Connection, standing: Standing, taken: Taken, told: Batch, effects: Effects) -> None:
         """Run the fleet's rules on the new rows of telemetry; without any, the device has sent all that it has."""
-        rules = config.fleet_rules(conn, device_id)
+        rules = config.rules_of(conn, standing.desired, standing.desired_hash)
         if not rules:
             return
-        all_rows = lanes.rows_of(told)
-        first_seq = rows[0].seq if rows else MAX_SEQ
+        first_seq = effects.rows[0].seq if effects.rows else MAX_SEQ
         rule.judge(
             conn,
-            device_id,
+            taken.device_id,
             rules,
             [segment for segment in told.segments if segment.seq >= first_seq],
             newest=told.newest,
-            until_us=max(row.to_us for row in all_rows) if all_rows else min(told.sent_us, received_us),
-            received_us=received_us,
+            until_us=max((row.to_us for row in taken.rows), default=min(told.sent_us, taken.received_us)),
+            received_us=taken.received_us,
         )
 
-    def _refuse(  # noqa: PLR0913 - one batch
-        self, conn: Connection, device_id: str, payload: bytes, error: WireError, *, road: str, received_us: int
-    ) -> Ack:
+    def _refuse(self, conn: Connection, taken: Taken, standing: Standing, error: WireError) -> Ack:
         """Keep a batch that cannot be stored as data, and say so: event, alarm, ack."""
-        standing = intake.standing(conn, device_id)
+        device_id, payload, received_us = taken.device_id, taken.payload, taken.received_us
         presence.seen(conn, device_id, standing.facts, now_us=received_us, next_s=self._next_s())
         about = {"place": error.place, "problem": error.problem}
-        if quarantine.put(conn, device_id, payload, **about, road=road, received_us=received_us):
+        if quarantine.put(conn, device_id, payload, **about, road=taken.road, received_us=received_us):
             text = f"A batch of {device_id} could not be read and is in quarantine: {error}"[:MAX_EVENT_TEXT_CHARS]
-            data = {**about, "batch": batch_id(payload), "bytes": len(payload), "road": road}
+            data = {**about, "batch": batch_id(payload), "bytes": len(payload), "road": taken.road}
             what = (device_id, FLEET.id, FLEET.origin, text, device_id, data)
             event.append(conn, Event(received_us, received_us, "batch.quarantined", "device", *what))
             alarm.raise_own(conn, device_id, QUARANTINE_RULE, text, t_us=received_us, received_us=received_us)
         refusal = Refusal(error.place[:MAX_TEXT_CHARS], error.problem[:MAX_TEXT_CHARS], quarantined=True)
-        return self._ack(conn, device_id, payload, acked_seq=None, said=None, refused=refusal)
+        return self._ack(taken, standing, acked_seq=None, refused=refusal)
 
-    def _note_heard(
-        self, conn: Connection, device_id: str, standing: Standing, told: Batch, *, received_us: int
-    ) -> None:
+    def _note_heard(self, conn: Connection, standing: Standing, told: Batch, *, received_us: int) -> None:
+        device_id = standing.device_id
         presence.seen(
             conn,
             device_id,
@@ -198,71 +260,65 @@ class Ingest:
             now_us=received_us,
             next_s=max(self._next_s(), told.next_s),
             boot_id=told.boot_id,
-            health_json=None if told.health is None else msgspec.json.encode(told.health).decode(),
+            health_json=_health_json(told),
         )
-        _note_agent(conn, device_id, standing, told.agent_version)
+        _note_agent(conn, standing, told.agent_version)
         if told.reported != standing.reported:
             # Dated by the server: a device whose clock was set back in between must not be taken for outdated.
             reported.record(conn, device_id, told.reported, t_us=received_us, received_us=received_us)
 
-    def _ack(  # noqa: PLR0913 - the parts of an ack
+    def _ack(
         self,
-        conn: Connection,
-        device_id: str,
-        payload: bytes,
+        taken: Taken,
+        standing: Standing,
         *,
         acked_seq: int | None,
-        said: Reported | None,
+        document: ConfigDocument | None = None,
         refused: Refusal | None = None,
     ) -> Ack:
-        revision = config.desired_revision(conn, device_id)
-        wanted = revision and said is not None and said.handled != revision
         return Ack(
             version=VERSION,
-            batch=batch_id(payload),
+            batch=batch_id(taken.payload),
             acked_seq=acked_seq,
             server_us=self._now_us(),
-            config_revision=revision,
+            config_revision=standing.desired,
             next_s=self._policy.next_s,
             link_port=self._policy.link_port,
-            config=config.desired(conn, device_id) if wanted else None,
+            config=document,
             refused=refused,
         )
 
     def _next_s(self) -> int:
         return math.ceil(self._policy.next_s)
 
-    @contextmanager
-    def _admitted(self, size_bytes: int) -> Iterator[None]:
+    def _admit(self, taken: Taken) -> None:
         """Bound what is on its way: beyond it devices are told to come again, long before memory grows."""
+        size_bytes = len(taken.payload)
         if self._taking_batches >= MAX_TAKING_BATCHES or self._taking_bytes + size_bytes > MAX_TAKING_BYTES:
             raise Busy("too many batches are on their way to the database", retry_after_s=self._next_s())
         self._taking_batches += 1
         self._taking_bytes += size_bytes
-        try:
-            yield
-        finally:
-            self._taking_batches -= 1
-            self._taking_bytes -= size_bytes
 
 
-def _note_agent(conn: Connection, device_id: str, standing: Standing, agent_version: str) -> None:
+def _health_json(told: Batch) -> str | None:
+    return None if told.health is None else msgspec.json.encode(told.health).decode()
+
+
+def _note_agent(conn: Connection, standing: Standing, agent_version: str) -> None:
     if agent_version != standing.agent_version:
-        intake.note_agent(conn, device_id, agent_version)
+        intake.note_agent(conn, standing.device_id, agent_version)
 
 
-def _explain_quarantined(  # noqa: PLR0913 - one batch
-    conn: Connection, device_id: str, told: Batch, rows: list[Row], problem: WireError, *, received_us: int
-) -> None:
+def _explain_quarantined(conn: Connection, taken: Taken, told: Batch, effects: Effects) -> None:
     """Say where the rows are of a batch that is readable and yet goes to quarantine."""
-    count = lanes.count_readings([row for row in told.segments if row.seq >= rows[0].seq]) or len(rows)
+    rows = effects.rows
     explained = Gap(
         lane=told.lane,
         from_seq=rows[0].seq,
         to_seq=rows[-1].seq,
-        from_us=received_us,
-        to_us=received_us,
-        count=count,
-        reason=f"in quarantine: {problem.problem}",
+        from_us=taken.received_us,
+        to_us=taken.received_us,
+        count=sum(row.readings for row in rows) or len(rows),
+        reason=f"in quarantine: {effects.problem.problem if effects.problem else 'unreadable'}",
     )
-    gap.explain(conn, device_id, told.store_id, explained, received_us=received_us)
+    gap.explain(conn, taken.device_id, told.store_id, explained, received_us=taken.received_us)

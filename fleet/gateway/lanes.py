@@ -5,55 +5,33 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection
 
-from agent.wire.limits import MAX_AHEAD_S, MAX_NAME_CHARS
-from agent.wire.messages import Batch, DeviceEvent, Newest, Segment, Series
+from agent.wire.limits import MAX_NAME_CHARS
+from agent.wire.messages import Batch, DeviceEvent, Segment
 from fleet.core.actor import FLEET, of_device
 from fleet.core.event import Event
 from fleet.core.hole import Hole, Row
 from fleet.store import alarm, event, gap, reported
-
-US_PER_S = 1_000_000
 
 FLEETS_OWN = frozenset({"claim", "config", "device", "retention", "server", "ticket", "token"})
 """Nouns about which only the fleet speaks: a device that uses one is kept as `said.<kind>`."""
 
 
 def rows_of(batch: Batch) -> list[Row]:
-    """Return seq and event times of each row of the batch."""
+    """Return what is asked of each row of the batch, so that no reading is touched again."""
     if batch.events:
         return [Row(row.seq, row.t_us, row.t_us) for row in batch.events]
-    return [
-        Row(
-            segment.seq,
-            min(series.t0_us for series in segment.series),
-            max(series.t0_us + sum(series.dt) for series in segment.series),
-        )
-        for segment in batch.segments
-    ]
+    return [_row(segment) for segment in batch.segments]
 
 
-def first_ahead(batch: Batch, rows: Sequence[Row], now_us: int) -> str | None:
-    """Return the place of the first row that lies too far in the server's future, None if there is none."""
-    latest_us = now_us + MAX_AHEAD_S * US_PER_S
-    lane = "events" if batch.events else "segments"
-    return next((f"$.{lane}[{i}]" for i, row in enumerate(rows) if row.to_us > latest_us), None)
-
-
-def newest_of(segments: Sequence[Segment]) -> list[Newest]:
-    """Return the newest reading of each series of the segments; of two of one moment, the one that came later."""
-    newest: dict[str, tuple[int, Series]] = {}
-    for segment in segments:
-        for series in segment.series:
-            t_us = series.t0_us + sum(series.dt)
-            known = newest.get(series.name)
-            if known is None or t_us >= known[0]:
-                newest[series.name] = (t_us, series)
-    return [Newest(series.name, series.unit, t_us, series.v[-1]) for t_us, series in newest.values()]
-
-
-def count_readings(segments: Sequence[Segment]) -> int:
-    """Return how many readings the segments hold."""
-    return sum(len(series.v) for segment in segments for series in segment.series)
+def _row(segment: Segment) -> Row:
+    ends_us = [one.t0_us + sum(one.dt) for one in segment.series]
+    return Row(
+        seq=segment.seq,
+        from_us=min([one.t0_us for one in segment.series]),
+        to_us=max(ends_us),
+        readings=sum([len(one.v) for one in segment.series]),
+        newest=[(one.name, [t_us, one.v[-1], one.unit]) for t_us, one in zip(ends_us, segment.series, strict=True)],
+    )
 
 
 def note_hole(conn: Connection, device_id: str, batch: Batch, hole: Hole, *, received_us: int) -> None:

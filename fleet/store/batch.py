@@ -5,22 +5,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
 
+from fleet.core.intake import Span
 from fleet.store.schema import batch as table
 
 BODIES_AT_ONCE = 16  # fetched by one query
 
 _ADD = insert(table).inline()  # nobody asks for the id
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What a batch adds to its store: its new rows' seqs, event times (both inclusive), and number of readings."""
-
-    first_seq: int
-    last_seq: int
-    from_us: int
-    to_us: int
-    readings: int
 
 
 @dataclass(frozen=True, slots=True)

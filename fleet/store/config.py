@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, func, insert, select, update
+from sqlalchemy import Connection, FromClause, Row, Select, and_, bindparam, func, insert, select, update
 
 from agent.rules.rule import Place, Rule, read_rules
 from agent.wire.codec import config_hash
@@ -88,14 +88,17 @@ def desired_revision(conn: Connection, device_id: str) -> int:
 def fleet_rules(conn: Connection, device_id: str) -> tuple[Rule, ...]:
     """Return the rules of the desired document that the fleet judges on ingest."""
     row = conn.execute(_DESIRED_NAME, {"device_id": device_id}).one_or_none()
-    if row is None:
-        return ()
-    cached = _cached.get((row.id, row.hash))
+    return () if row is None else rules_of(conn, row.id, row.hash)
+
+
+def rules_of(conn: Connection, revision: int, text_hash: str) -> tuple[Rule, ...]:
+    """Return the rules of one document that the fleet judges on ingest; revision 0 has none."""
+    cached = _cached.get((revision, text_hash)) if revision else ()
     if cached is None:
-        toml = conn.execute(select(config.c.toml).where(config.c.id == row.id)).scalar_one()
+        toml = conn.execute(select(config.c.toml).where(config.c.id == revision)).scalar_one()
         if len(_cached) >= MAX_CACHED_RULES:
             _cached.clear()
-        cached = _cached[row.id, row.hash] = _fleet_rules(toml)
+        cached = _cached[revision, text_hash] = _fleet_rules(toml)
     return cached
 
 
@@ -238,33 +241,33 @@ def diff(conn: Connection, device_id: str) -> tuple[Standing, str]:
     return now, "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
 
-def _own(device_id: object) -> Any:  # noqa: ANN401 - SQLAlchemy's expression
+def _own(device_id: object, table: FromClause = config) -> Any:  # noqa: ANN401 - SQLAlchemy's expression
     """Make the expression for the documents of a device's own that hold."""
-    return and_(config.c.scope == Target.DEVICE.value, config.c.target == device_id, config.c.unset_us.is_(None))
+    return and_(table.c.scope == Target.DEVICE.value, table.c.target == device_id, table.c.unset_us.is_(None))
 
 
-def _desired_id(device_id: object) -> Any:  # noqa: ANN401 - an expression for one device, or for each row of a query
-    """Make the expression for the desired revision of a device; NULL if none."""
-    own = select(func.max(config.c.id)).where(_own(device_id))
-    product_id = select(device.c.product_id).where(device.c.id == device_id).scalar_subquery()
-    of_product = select(func.max(config.c.id)).where(
-        config.c.scope == Target.PRODUCT.value, config.c.target == product_id
+def desired_id(device_id: object, product_id: object) -> Any:  # noqa: ANN401 - for one device, or each row of a query
+    """Make the expression for the desired revision of a device of this product; NULL if none."""
+    any_config = config.alias()
+    own = select(func.max(any_config.c.id)).where(_own(device_id, any_config))
+    of_product = select(func.max(any_config.c.id)).where(
+        any_config.c.scope == Target.PRODUCT.value, any_config.c.target == product_id
     )
-    return func.coalesce(own.scalar_subquery(), of_product.scalar_subquery())
+    return func.coalesce(*(one.correlate(device).scalar_subquery() for one in (own, of_product)))
 
 
-# Built once: they run with every batch.
-_DESIRED_REVISION = select(_desired_id(bindparam("device_id")))
-_DESIRED_NAME = select(config.c.id, config.c.hash).where(config.c.id == _desired_id(bindparam("device_id")))
-_DESIRED = select(config).where(config.c.id == _desired_id(bindparam("device_id")))
+def _desired_id() -> Any:  # noqa: ANN401 - an expression
+    device_id: Any = bindparam("device_id")
+    return desired_id(device_id, select(device.c.product_id).where(device.c.id == device_id).scalar_subquery())
+
+
+_DESIRED_REVISION = select(_desired_id())
+_DESIRED_NAME = select(config.c.id, config.c.hash).where(config.c.id == _desired_id())
+_DESIRED = select(config).where(config.c.id == _desired_id())
 
 
 def _standings() -> Select[Any]:
-    own = select(func.max(config.c.id)).where(_own(device.c.id))
-    of_product = select(func.max(config.c.id)).where(
-        config.c.scope == Target.PRODUCT.value, config.c.target == device.c.product_id
-    )
-    wanted = func.coalesce(own.scalar_subquery(), of_product.scalar_subquery(), 0)
+    wanted = func.coalesce(desired_id(device.c.id, device.c.product_id), 0)
     columns = (reported.c.applied, reported.c.handled, reported.c.outcome, reported.c.reason, reported.c.t_us)
     return select(device.c.id, device.c.product_id, wanted.label("desired"), *columns).outerjoin(
         reported, reported.c.device_id == device.c.id

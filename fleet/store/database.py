@@ -5,6 +5,10 @@ the disk serves them all; each is answered only after COMMIT. A work that fails 
 rolled back and run again with each work in a savepoint of its own. So a work may be run more than once and must have
 no effect but through its connection.
 
+Works of one kind can be done together: `submit` hands each as an item to a *bulk*, a function of a connection and of
+all its items that wait side by side. Items stand behind works, so that what somebody waits for passes a backlog; one
+transaction always takes some of both.
+
 What a work appends to `event` (store/event.py) is handed to subscribers after COMMIT, and never otherwise.
 
 Drivers are synchronous and live in threads: SQLite has no other kind, and one transaction for many calls needs one
@@ -14,11 +18,12 @@ thread to hold it (docs/decisions/0040).
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import groupby, islice
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -32,8 +37,9 @@ from fleet.store.engine import may_retry, parse_url, reader_engine, translate, w
 
 T = TypeVar("T")
 
-MAX_QUEUED_WORKS = 4096  # works that wait; beyond it, Busy
-MAX_GROUP_WORKS = 512  # works in one transaction: bounds how long its first one waits for the commit
+MAX_QUEUED_WORKS = 4096  # works that wait, and as many items; beyond it, Busy
+MAX_GROUP_WORKS = 512  # works and items in one transaction: bounds how long its first one waits for the commit
+LEAST_GROUP_ITEMS = 128  # of them, for items that wait behind works
 MAX_ATTEMPTS = 5  # of one group, where nothing was committed
 RETRY_S = 0.05  # before the second attempt, doubled for each further one
 READERS = 4  # threads, and connections kept open
@@ -44,10 +50,21 @@ SUBSCRIPTION_EVENTS = 4096  # events a subscriber may lag behind
 EVENTS_KEY = "fieldline.events"  # in Connection.info: events appended by the work that runs
 
 
+Bulk = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+"""Does many items at once and returns their results, in order; an exception among these is that item's alone."""
+
+Done = Callable[[Any, BaseException | None], None]
+"""Gets the result or the error, on the loop of whoever asked."""
+
+
 @dataclass(slots=True)
 class _Waiting:
-    work: Callable[[Connection], Any]
-    done: asyncio.Future[Any]
+    """A work, or an item of a bulk."""
+
+    work: Callable[[Connection], Any] | None
+    bulk: Bulk | None
+    item: Any
+    done: Done
     loop: asyncio.AbstractEventLoop
 
 
@@ -113,7 +130,8 @@ class Database:
         self.url = url
         self._writer_engine: Engine = writer_engine(url)
         self._reader_engine: Engine = reader_engine(url, size=READERS, overflow=MAX_STREAMS)
-        self._waiting: deque[_Waiting] = deque()
+        self._works: deque[_Waiting] = deque()
+        self._items: deque[_Waiting] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._writer = threading.Thread(target=self._write_forever, name="database-writer")
@@ -141,15 +159,22 @@ class Database:
         cancelled does not take its work back.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(work, loop.create_future(), loop)
-        with self._wake:
-            self._refuse_when_closing()
-            if len(self._waiting) >= MAX_QUEUED_WORKS:
-                raise Busy(f"{MAX_QUEUED_WORKS} writes wait already", retry_after_s=1)
-            self._waiting.append(waiting)
-            self._wake.notify()
-        result: T = await waiting.done
-        return result
+        answer: asyncio.Future[T] = loop.create_future()
+        self._queue(self._works, _Waiting(work, None, None, partial(settle, answer), loop))
+        return await answer
+
+    def submit(self, bulk: Bulk, item: object, done: Done, *, first: bool = False) -> None:
+        """Have `bulk` do the item in one of the next transactions; `done` hears of it after COMMIT.
+
+        `first` puts it among the works, which pass the items that wait. Raises Busy when too much waits.
+        """
+        queue = self._works if first else self._items
+        self._queue(queue, _Waiting(None, bulk, item, done, asyncio.get_running_loop()))
+
+    @property
+    def fill(self) -> float:
+        """How full the queue of items is, 0…1."""
+        return len(self._items) / MAX_QUEUED_WORKS
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on one snapshot in a reader thread; it cannot write."""
@@ -204,6 +229,14 @@ class Database:
         self._reader_engine.dispose()
         self._writer_engine.dispose()
 
+    def _queue(self, queue: deque[_Waiting], waiting: _Waiting) -> None:
+        with self._wake:
+            self._refuse_when_closing()
+            if len(queue) >= MAX_QUEUED_WORKS:
+                raise Busy(f"{MAX_QUEUED_WORKS} writes wait already", retry_after_s=1)
+            queue.append(waiting)
+            self._wake.notify()
+
     def _refuse_when_closing(self) -> None:
         if self._closing:
             raise Busy("the server is stopping", retry_after_s=5)
@@ -220,9 +253,9 @@ class Database:
     def _write_forever(self) -> None:
         while True:
             with self._wake:
-                while not self._waiting and not self._closing:
+                while not self._works and not self._items and not self._closing:
                     self._wake.wait()
-                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP_WORKS))]
+                group = self._next_group()
             if not group:
                 return
             outcomes = self._commit(group)
@@ -233,30 +266,36 @@ class Database:
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(self._deliver, answered)
 
+    def _next_group(self) -> list[_Waiting]:
+        items = min(len(self._items), max(LEAST_GROUP_ITEMS, MAX_GROUP_WORKS - len(self._works)))
+        works = min(len(self._works), MAX_GROUP_WORKS - items)
+        group = [self._works.popleft() for _ in range(works)]
+        group += [self._items.popleft() for _ in range(items)]
+        return group
+
     def _commit(self, group: list[_Waiting]) -> list[_Outcome]:
         """Run a group in one transaction; each work gets its own result or error, after COMMIT."""
-        works = [waiting.work for waiting in group]
         alone = False
         for attempt in range(MAX_ATTEMPTS):
             committing = False
             try:
                 with self._writer_engine.connect() as conn, conn.begin() as transaction:
-                    outcomes = _run_each(conn, works) if alone else _run_all(conn, works)
+                    outcomes = _run_each(conn, group) if alone else _run_all(conn, group)
                     committing = True
                     transaction.commit()
             except _WorkFailed as failed:
-                if alone or len(works) == 1:
-                    return [_Outcome(error=failed.error) for _ in works]
+                if alone or len(group) == 1:
+                    return [_Outcome(error=failed.error) for _ in group]
                 alone = True
             except DBAPIError as error:
                 # A connection lost in COMMIT may have committed: the caller learns that it is unknown.
                 lost = committing and error.connection_invalidated
                 if lost or not may_retry(error) or attempt == MAX_ATTEMPTS - 1:
-                    return [_Outcome(error=translate(error)) for _ in works]
+                    return [_Outcome(error=translate(error)) for _ in group]
                 threading.Event().wait(RETRY_S * 2**attempt)
             else:
                 return outcomes
-        return [_Outcome(error=Busy("the database could not commit", retry_after_s=5)) for _ in works]
+        return [_Outcome(error=Busy("the database could not commit", retry_after_s=5)) for _ in group]
 
     def _deliver(self, answered: list[tuple[_Waiting, _Outcome]]) -> None:
         for _, outcome in answered:
@@ -264,12 +303,17 @@ class Database:
                 for subscription in self._subscriptions:
                     subscription.offer(event)
         for waiting, outcome in answered:
-            if waiting.done.done():
-                continue  # its caller was cancelled
-            if outcome.error is not None:
-                waiting.done.set_exception(outcome.error)
-            else:
-                waiting.done.set_result(outcome.result)
+            waiting.done(outcome.result, outcome.error)
+
+
+def settle(answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    """Give a future its result or its error, unless whoever waited for it was cancelled."""
+    if answer.done():
+        return
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(result)
 
 
 class _WorkFailed(Exception):
@@ -280,29 +324,46 @@ class _WorkFailed(Exception):
         self.error = error
 
 
-def _run_all(conn: Connection, works: list[Callable[[Connection], Any]]) -> list[_Outcome]:
-    outcomes = []
-    for work in works:
-        events: list[Event] = []
-        conn.info[EVENTS_KEY] = events
-        try:
-            result = work(conn)
-        except DBAPIError as error:
-            if may_retry(error):
-                raise
-            raise _WorkFailed(translate(error)) from error
-        except Exception as error:
-            raise _WorkFailed(error) from error
-        outcomes.append(_Outcome(result=result, events=tuple(events)))
+def _run_all(conn: Connection, group: Sequence[_Waiting]) -> list[_Outcome]:
+    outcomes: list[_Outcome] = []
+    for bulk, alike in groupby(group, key=lambda waiting: waiting.bulk):
+        if bulk is not None:
+            outcomes += _run_bulk(conn, bulk, [waiting.item for waiting in alike])
+        else:
+            outcomes += [_run(conn, waiting.work) for waiting in alike if waiting.work is not None]
     return outcomes
 
 
-def _run_each(conn: Connection, works: list[Callable[[Connection], Any]]) -> list[_Outcome]:
+def _run_bulk(conn: Connection, bulk: Bulk, items: Sequence[object]) -> list[_Outcome]:
+    done = _run(conn, lambda conn: bulk(conn, items))
+    results = [
+        _Outcome(error=result) if isinstance(result, BaseException) else _Outcome(result=result)
+        for result in done.result
+    ]
+    results[0].events = done.events
+    return results
+
+
+def _run(conn: Connection, work: Callable[[Connection], Any]) -> _Outcome:
+    events: list[Event] = []
+    conn.info[EVENTS_KEY] = events
+    try:
+        result = work(conn)
+    except DBAPIError as error:
+        if may_retry(error):
+            raise
+        raise _WorkFailed(translate(error)) from error
+    except Exception as error:
+        raise _WorkFailed(error) from error
+    return _Outcome(result=result, events=tuple(events))
+
+
+def _run_each(conn: Connection, group: Sequence[_Waiting]) -> list[_Outcome]:
     outcomes = []
-    for work in works:
+    for waiting in group:
         savepoint = conn.begin_nested()
         try:
-            outcomes += _run_all(conn, [work])
+            outcomes += _run_all(conn, [waiting])
         except _WorkFailed as failed:
             try:
                 savepoint.rollback()

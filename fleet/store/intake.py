@@ -1,64 +1,29 @@
-"""What ingest has to know of a device before it takes a batch, in one query: this is the hot path."""
+"""What ingest has to know of devices before it takes their batches, in one query for all of them: the hot path."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, select, update
+import msgspec
+from sqlalchemy import ARRAY, Connection, Select, Text, and_, bindparam, func, select, update
 
 from agent.wire.messages import ConfigOutcome, Lane, Reported
+from fleet.core.intake import Mark, Standing
 from fleet.core.presence import Facts, Presence
-from fleet.errors import Refused
+from fleet.errors import FleetError, Refused
+from fleet.store import latest as store_latest
+from fleet.store.config import desired_id
 from fleet.store.device import unknown
-from fleet.store.mark import Mark
-from fleet.store.schema import device, latest, mark, presence, reported
+from fleet.store.schema import config, device, latest, mark, presence, reported
 
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A device as it stands, seen from one lane of one of its stores."""
-
-    agent_version: str
-    facts: Facts | None
-    mark: Mark
-    latest: str | None  # body of the latest row
-    reported: Reported | None
-
+Wanted = tuple[str, str, Lane]
+"""Device, store and lane."""
 
 _LOCK = select(device.c.id).where(device.c.id == bindparam("device_id")).with_for_update(key_share=True)
-
-_STANDING = (
-    select(
-        device.c.agent_version,
-        device.c.revoked_us,
-        presence.c.last_seen_us,
-        presence.c.next_s,
-        presence.c.link_up,
-        presence.c.link_ended_us,
-        presence.c.state,
-        presence.c.since_us,
-        presence.c.connection,
-        presence.c.boot_id,
-        mark.c.seq,
-        mark.c.t_us,
-        latest.c.body,
-        reported.c.handled,
-        reported.c.outcome,
-        reported.c.applied,
-        reported.c.applied_hash,
-        reported.c.reason,
-    )
-    .select_from(device)
-    .outerjoin(presence, presence.c.device_id == device.c.id)
-    .outerjoin(
-        mark,
-        and_(
-            mark.c.device_id == device.c.id,
-            mark.c.store_id == bindparam("store_id"),
-            mark.c.lane == bindparam("lane"),
-        ),
-    )
-    .outerjoin(latest, latest.c.device_id == device.c.id)
-    .outerjoin(reported, reported.c.device_id == device.c.id)
-    .where(device.c.id == bindparam("device_id"))
+_LOCK_ALL = (
+    select(device.c.id)
+    .where(device.c.id == func.any(bindparam("device_ids", type_=ARRAY(Text))))
+    .order_by(device.c.id)
+    .with_for_update(key_share=True)
 )
 
 
@@ -68,38 +33,128 @@ def lock(conn: Connection, device_id: str) -> None:
         conn.execute(_LOCK, {"device_id": device_id})
 
 
+def standings(conn: Connection, wanted: Iterable[Wanted]) -> dict[str, Standing]:
+    """Lock the devices and return how they stand, by id, each with the marks that are wanted; none that is unknown.
+
+    All are locked in order of id: nodes that take batches of the same devices then wait, and do not deadlock.
+    """
+    keys = list(dict.fromkeys(wanted))
+    if conn.dialect.name == "sqlite":
+        rows = conn.execute(_ON_SQLITE, {"wanted": msgspec.json.encode(keys).decode()})
+    else:
+        # The lock is a statement of its own: what a statement reads was fixed before it waited.
+        conn.execute(_LOCK_ALL, {"device_ids": list({device_id for device_id, _, _ in keys})})
+        device_ids, store_ids, lanes = (list(column) for column in zip(*keys, strict=True))
+        rows = conn.execute(_ON_POSTGRESQL, {"device_ids": device_ids, "store_ids": store_ids, "lanes": lanes})
+    found: dict[str, Standing] = {}
+    for row in rows:
+        (device_id, store_id, lane, seq, t_us) = row[:5]
+        one = found.get(device_id)
+        if one is None:
+            one = found[device_id] = _standing(device_id, row[5:])
+        if seq is not None:
+            one.marks[store_id, _LANES[lane]] = Mark(seq, t_us)
+    return found
+
+
 def standing(conn: Connection, device_id: str, store_id: str = "", lane: Lane = Lane.TELEMETRY) -> Standing:
-    """Lock the device and return how it stands; raises NotFound, and Refused if it is revoked."""
-    # The lock is a statement of its own: what a statement reads was fixed before it waited.
-    lock(conn, device_id)
-    row = conn.execute(_STANDING, {"device_id": device_id, "store_id": store_id, "lane": lane.value}).one_or_none()
-    if row is None:
-        raise unknown(device_id)
-    if row.revoked_us is not None:
-        raise Refused(f"the device {device_id} is revoked", hint="Enrol it anew with a new claim.")
-    facts = said = None
-    if row.last_seen_us is not None:
-        facts = Facts(
-            last_seen_us=row.last_seen_us,
-            next_s=row.next_s,
-            link_up=row.link_up,
-            announced=Presence(row.state),
-            since_us=row.since_us,
-            connection=row.connection,
-            boot_id=row.boot_id,
-            link_ended_us=row.link_ended_us,
-        )
-    if row.handled is not None:
-        said = Reported(row.handled, ConfigOutcome(row.outcome), row.applied, row.applied_hash, row.reason)
-    return Standing(
-        agent_version=row.agent_version,
-        facts=facts,
-        mark=Mark() if row.seq is None else Mark(row.seq, row.t_us),
-        latest=row.body,
-        reported=said,
-    )
+    """Lock one device and return how it stands; raises NotFound, and Refused if it is revoked."""
+    found = standings(conn, [(device_id, store_id, lane)]).get(device_id)
+    problem = trouble(device_id, found)
+    if found is None or problem is not None:
+        raise problem or unknown(device_id)
+    return found
+
+
+def trouble(device_id: str, found: Standing | None) -> FleetError | None:
+    """Return what keeps the device from being heard: NotFound, or Refused if it is revoked."""
+    if found is None:
+        return unknown(device_id)
+    if found.is_revoked:
+        return Refused(f"the device {device_id} is revoked", hint="Enrol it anew with a new claim.")
+    return None
 
 
 def note_agent(conn: Connection, device_id: str, agent_version: str) -> None:
     """Note the release of the agent that the device runs."""
     conn.execute(update(device).where(device.c.id == device_id).values(agent_version=agent_version))
+
+
+def _statement(source: Any, device_id: Any, store_id: Any, lane: Any) -> Select[Any]:  # noqa: ANN401 - expressions
+    """Make the query, from the keys that are wanted as the database takes them in."""
+    return (
+        select(
+            device.c.id,
+            store_id,
+            lane,
+            mark.c.seq,
+            mark.c.t_us,
+            device.c.product_id,
+            device.c.agent_version,
+            device.c.revoked_us,
+            presence.c.last_seen_us,
+            presence.c.next_s,
+            presence.c.link_up,
+            presence.c.state,
+            presence.c.since_us,
+            presence.c.connection,
+            presence.c.boot_id,
+            presence.c.link_ended_us,
+            reported.c.handled,
+            reported.c.outcome,
+            reported.c.applied,
+            reported.c.applied_hash,
+            reported.c.reason,
+            config.c.id,
+            config.c.hash,
+            latest.c.body,
+        )
+        .select_from(source)
+        .join(device, device.c.id == device_id)
+        .outerjoin(presence, presence.c.device_id == device.c.id)
+        .outerjoin(mark, and_(mark.c.device_id == device.c.id, mark.c.store_id == store_id, mark.c.lane == lane))
+        .outerjoin(latest, latest.c.device_id == device.c.id)
+        .outerjoin(reported, reported.c.device_id == device.c.id)
+        .outerjoin(config, config.c.id == desired_id(device.c.id, device.c.product_id))
+    )
+
+
+def _on_sqlite() -> Select[Any]:
+    keys = func.json_each(bindparam("wanted", type_=Text)).table_valued("value", name="wanted")
+    return _statement(keys, *(func.json_extract(keys.c.value, f"$[{n}]", type_=Text) for n in range(3)))
+
+
+def _on_postgresql() -> Select[Any]:
+    names = ("device_ids", "store_ids", "lanes")
+    columns = (bindparam(name, type_=ARRAY(Text)) for name in names)
+    keys = func.unnest(*columns).table_valued(*names, name="wanted").render_derived()
+    return _statement(keys, keys.c.device_ids, keys.c.store_ids, keys.c.lanes)
+
+
+_ON_SQLITE = _on_sqlite()
+_ON_POSTGRESQL = _on_postgresql()
+_LANES = {lane.value: lane for lane in Lane}
+_PRESENCES = {state.value: state for state in Presence}
+_OUTCOMES = {outcome.value: outcome for outcome in ConfigOutcome}
+
+
+def _standing(device_id: str, facts: Sequence[Any]) -> Standing:
+    (product_id, agent_version, revoked_us) = facts[:3]
+    (last_seen_us, next_s, link_up, state, since_us, connection, boot_id, link_ended_us) = facts[3:11]
+    (handled, outcome, applied, applied_hash, reason, revision, text_hash, body) = facts[11:]
+    heard = said = None
+    if last_seen_us is not None:
+        heard = Facts(last_seen_us, next_s, link_up, _PRESENCES[state], since_us, connection, boot_id, link_ended_us)
+    if handled is not None:
+        said = Reported(handled, _OUTCOMES[outcome], applied, applied_hash, reason)
+    return Standing(
+        device_id=device_id,
+        product_id=product_id,
+        is_revoked=revoked_us is not None,
+        agent_version=agent_version,
+        facts=heard,
+        reported=said,
+        desired=revision or 0,
+        desired_hash=text_hash or "",
+        latest=store_latest.parse(body),
+    )

@@ -1,17 +1,18 @@
 """The newest reading of each series, one row a device: what screens show first."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, select
 
-from agent.wire.messages import Newest, Value
+from agent.wire.messages import Value
+from fleet.core.latest import Entry, Known
 from fleet.store.schema import latest as table
 from fleet.store.upsert import upsert
 
-MAX_SERIES = 2048  # series of one device that are kept; beyond it, those not heard of longest are forgotten
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(dict[str, Entry])
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +36,16 @@ def of(conn: Connection, device_ids: Sequence[str]) -> dict[str, dict[str, Lates
     return {row.device_id: {name: Latest(*entry) for name, entry in parse(row.body).items()} for row in rows}
 
 
-def parse(body: str | None) -> dict[str, list[Any]]:
+def parse(body: str | None) -> dict[str, Entry]:
     """Read a row's body: series → [t_us, v, unit]."""
-    found: dict[str, list[Any]] = json.loads(body) if body else {}
-    return found
+    return _decoder.decode(body) if body else {}
 
 
-def merge(body: str | None, heard: Sequence[Newest]) -> str | None:
-    """Return the body with what was heard, None if nothing in it changes: a live value never moves back in time."""
-    known = parse(body)
-    changed = False
-    for new in heard:
-        old = known.get(new.name)
-        if old is None or new.t_us >= old[0]:
-            entry = [new.t_us, new.v, new.unit]
-            changed = changed or old != entry
-            known[new.name] = entry
-    if not changed:
-        return None
-    if len(known) > MAX_SERIES:
-        newest = sorted(known, key=lambda name: known[name][0], reverse=True)[:MAX_SERIES]
-        known = {name: known[name] for name in newest}
-    return json.dumps(known, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def dump(known: Known) -> str:
+    """Write a row's body."""
+    return _encoder.encode(known).decode()
 
 
-def put(conn: Connection, device_id: str, body: str) -> None:
-    """Keep a body as `merge` made it."""
-    upsert(conn, table, ["device_id"], {"device_id": device_id, "body": body})
+def put(conn: Connection, device_id: str, known: Known) -> None:
+    """Keep what is known of the device's series."""
+    upsert(conn, table, ["device_id"], {"device_id": device_id, "body": dump(known)})

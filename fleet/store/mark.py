@@ -4,21 +4,12 @@ Whoever advances a mark holds the device's row lock (`intake.lock`), so two node
 moment take it one after the other.
 """
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, select
 
 from agent.wire.messages import Lane
+from fleet.core.intake import Mark
 from fleet.store.schema import mark as table
 from fleet.store.upsert import upsert
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """How far a store and lane is committed; `t_us` is the newest event time below it, None before the first row."""
-
-    seq: int = 0
-    t_us: int | None = None
 
 
 def get(conn: Connection, device_id: str, store_id: str, lane: Lane) -> Mark:

@@ -1,0 +1,96 @@
+"""Many rows with one statement: what ingest writes for hundreds of batches at once.
+
+SQLite prepares the statement once and runs it for each row. PostgreSQL takes new rows by COPY, and rows that may be
+there already as arrays in one INSERT … SELECT FROM unnest(…) ON CONFLICT; each is one message to the server and back.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from psycopg import Cursor
+from psycopg import Error as PsycopgError
+from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, String, Table
+from sqlalchemy.exc import DBAPIError
+
+MAX_STATEMENTS = 64
+
+Rows = Sequence[tuple[Any, ...]]
+
+_TYPES = ((BigInteger, "int8"), (Integer, "int4"), (Boolean, "bool"), (LargeBinary, "bytea"), (String, "text"))
+"""PostgreSQL's names; `text`, because a cast to `varchar(n)` would cut what is too long, without a word."""
+
+
+def insert_all(conn: Connection, table: Table, names: tuple[str, ...], rows: Rows) -> None:
+    """Insert the rows; `names` are the columns that they give, in that order."""
+    if not rows:
+        return
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql(_insert(table, names), list(rows))
+    else:
+        _copy(conn, table, names, rows)
+
+
+def upsert_all(  # noqa: PLR0913 - a statement's parts
+    conn: Connection,
+    table: Table,
+    key: tuple[str, ...],
+    names: tuple[str, ...],
+    rows: Rows,
+    *,
+    keep: tuple[str, ...] = (),
+) -> None:
+    """Insert the rows or set those that have their keys, each key once.
+
+    A row that is there keeps its columns `keep`, and what it holds where the new value is None.
+    """
+    if not rows:
+        return
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql(_insert(table, names) + _on_conflict(table, key, names, keep), list(rows))
+    else:
+        conn.exec_driver_sql(
+            _unnest(table, key, names, keep), tuple(list(column) for column in zip(*rows, strict=True))
+        )
+
+
+@lru_cache(MAX_STATEMENTS)
+def _insert(table: Table, names: tuple[str, ...]) -> str:
+    marks = ", ".join("?" for _ in names)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 - the schema's own names
+
+
+@lru_cache(MAX_STATEMENTS)
+def _unnest(table: Table, key: tuple[str, ...], names: tuple[str, ...], keep: tuple[str, ...]) -> str:
+    columns = ", ".join(names)
+    arrays = ", ".join(f"%s::{_type(table, name)}[]" for name in names)
+    insert = f"INSERT INTO {table.name} ({columns}) SELECT * FROM unnest({arrays})"  # noqa: S608 - the schema's own names
+    return insert + _on_conflict(table, key, names, keep)
+
+
+@lru_cache(MAX_STATEMENTS)
+def _on_conflict(table: Table, key: tuple[str, ...], names: tuple[str, ...], keep: tuple[str, ...]) -> str:
+    rest = [name for name in names if name not in key and name not in keep]
+    sets = ", ".join(f"{name} = coalesce(excluded.{name}, {table.name}.{name})" for name in rest)
+    return f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sets}"
+
+
+def _type(table: Table, name: str) -> str:
+    return next(found for kind, found in _TYPES if isinstance(table.c[name].type, kind))
+
+
+def _copy(conn: Connection, table: Table, names: tuple[str, ...], rows: Rows) -> None:
+    statement = f"COPY {table.name} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)"
+    driver: Any = conn.connection.driver_connection
+    cursor: Cursor[Any] = driver.cursor()
+    try:
+        with cursor, cursor.copy(statement) as copy:
+            copy.set_types([_type(table, name) for name in names])
+            for row in rows:
+                copy.write_row(row)
+    except PsycopgError as error:  # said as SQLAlchemy says it of its own statements
+        if driver.closed:
+            conn.invalidate(error)
+        raise DBAPIError.instance(
+            statement, None, error, PsycopgError, dialect=conn.dialect, connection_invalidated=driver.closed
+        ) from error

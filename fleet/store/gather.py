@@ -1,0 +1,95 @@
+"""What many ordinary batches change, gathered, and written with one statement a table.
+
+Of several batches of one device only the last mark, the last latest values and the last call are written.
+"""
+
+from sqlalchemy import Connection
+
+from agent.wire.messages import Batch, Lane
+from fleet.core.intake import Effects, Mark, Standing
+from fleet.core.latest import Entry
+from fleet.store import latest as store_latest
+from fleet.store.bulk import insert_all, upsert_all
+from fleet.store.schema import batch, latest, mark, presence
+
+_BATCH = (
+    "device_id",
+    "store_id",
+    "first_seq",
+    "last_seq",
+    "from_us",
+    "to_us",
+    "readings",
+    "received_us",
+    "body",
+)
+_MARK = ("device_id", "store_id", "lane", "seq", "t_us")
+_MARK_KEY = ("device_id", "store_id", "lane")
+_LATEST = ("device_id", "body")
+_PRESENCE = ("device_id", "last_seen_us", "next_s", "boot_id", "health", "link_up", "state", "since_us")
+_THERE = ("link_up", "state", "since_us")  # an ordinary batch's device has its row, so these are only for form
+_KEY = ("device_id",)
+
+
+class Gathered:
+    """Ordinary batches on their way into the tables."""
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[object, ...]] = []
+        self._marks: dict[tuple[str, str, Lane], Mark] = {}
+        self._latest: dict[str, dict[str, Entry]] = {}
+        self._heard: dict[str, tuple[object, ...]] = {}
+
+    def add(  # noqa: PLR0913 - one batch
+        self,
+        standing: Standing,
+        told: Batch,
+        effects: Effects,
+        body: bytes,
+        *,
+        received_us: int,
+        next_s: int,
+        health_json: str | None,
+    ) -> None:
+        """Take one batch in, and bring its device's standing to where it will be."""
+        device_id = standing.device_id
+        facts = standing.facts
+        if facts is None:
+            msg = f"{device_id} was never heard: its first batch is no ordinary one"
+            raise ValueError(msg)
+        if effects.mark is not None:
+            span = effects.span
+            self._batches.append(
+                (
+                    device_id,
+                    told.store_id,
+                    span.first_seq,
+                    span.last_seq,
+                    span.from_us,
+                    span.to_us,
+                    span.readings,
+                    received_us,
+                    body,
+                )
+            )
+            self._marks[device_id, told.store_id, told.lane] = effects.mark
+            standing.marks[told.store_id, told.lane] = effects.mark
+        if effects.latest is not None:
+            self._latest[device_id] = effects.latest
+            standing.latest = effects.latest
+        if health_json is None and device_id in self._heard:
+            health_json = self._heard[device_id][4]  # type: ignore[assignment] # of an earlier batch
+        state = (facts.link_up, facts.announced.value, facts.since_us)
+        self._heard[device_id] = (device_id, received_us, next_s, told.boot_id, health_json, *state)
+
+    def write(self, conn: Connection) -> None:
+        """Write what was gathered, and be empty again."""
+        insert_all(conn, batch, _BATCH, self._batches)
+        marks = [(*key[:2], key[2].value, one.seq, one.t_us or 0) for key, one in self._marks.items()]
+        upsert_all(conn, mark, _MARK_KEY, _MARK, marks)
+        upsert_all(
+            conn, latest, _KEY, _LATEST, [(one, store_latest.dump(known)) for one, known in self._latest.items()]
+        )
+        upsert_all(conn, presence, _KEY, _PRESENCE, list(self._heard.values()), keep=_THERE)
+        for gathered in (self._batches, self._marks, self._latest, self._heard):
+            gathered.clear()
