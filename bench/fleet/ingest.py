@@ -65,7 +65,7 @@ def payloads(device: int, readings: int) -> Iterator[tuple[int, bytes]]:
 async def measure(url: str, readings: int, seconds: float, profile: cProfile.Profile | None) -> tuple[float, float]:
     """Return readings/s stored, and bytes a batch."""
     devices = tuple(f"bench-{n:06d}" for n in range(DEVICES))
-    rounds = 40
+    rounds = 60
     made = {
         device: [body for _, body in itertools.islice(payloads(n, readings), rounds)]
         for n, device in enumerate(devices)
@@ -73,12 +73,15 @@ async def measure(url: str, readings: int, seconds: float, profile: cProfile.Pro
     size = sum(map(len, made[devices[0]])) / rounds
     async with a_fleet(url, devices=devices) as fleet:
         fleet.clock.forward(400 * 86_400)
+        await asyncio.gather(
+            *(fleet.take(made[device][0], device_id=device) for device in devices)
+        )  # all are known then
         stored = 0
         deadline = time.monotonic() + seconds
 
         async def drive(device: str) -> None:
             nonlocal stored
-            for body in made[device]:
+            for body in made[device][1:]:
                 if time.monotonic() > deadline:
                     return
                 await fleet.take(body, device_id=device)

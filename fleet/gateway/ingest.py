@@ -118,7 +118,7 @@ class Ingest:
 
         def submit(taken: Taken) -> None:
             try:
-                self._db.submit(self._store_all, taken, answered, first=taken.is_first)
+                self._db.submit(self.store_all, taken, answered, first=taken.is_first)
             except Busy as busy:
                 answered(None, busy)
 
@@ -153,7 +153,7 @@ class Ingest:
 
     # In the transaction.
 
-    def _store_all(self, conn: Connection, taken: Sequence[Taken]) -> list[Ack | FleetError]:
+    def store_all(self, conn: Connection, taken: Sequence[Taken]) -> list[Ack | FleetError]:
         """Store batches, in order: the ordinary ones together, each other one by itself."""
         keys = [one.key for one in taken]
         standings = intake.standings(conn, keys)
