@@ -169,7 +169,7 @@ class Ingest:
             effects = None if told is None else decide(standing, told, one.rows, received_us=one.received_us)
             if told is not None and effects is not None and self._is_ordinary(conn, standing, told, effects):
                 health = _health_json(told)
-                next_s = self._next_s()
+                next_s = max(self._next_s(), told.next_s)
                 gathered.add(
                     standing, told, effects, one.payload, received_us=one.received_us, next_s=next_s, health_json=health
                 )
