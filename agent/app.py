@@ -25,7 +25,7 @@ from pathlib import Path
 from agent import __version__
 from agent.adapters import lookup, systemd
 from agent.adapters.buffer import Buffer
-from agent.adapters.clock import SystemClock, boot_id
+from agent.adapters.clock import DeviceClock, SystemClock, boot_id
 from agent.adapters.files import replace_file, set_aside
 from agent.adapters.local import answering
 from agent.adapters.lock import held
@@ -38,6 +38,7 @@ from agent.adapters.standing import load_local, load_standing, local_status
 from agent.adapters.tls import FleetContext, client_context, use_renewed
 from agent.adapters.vitals import Vitals as Machine
 from agent.core.allowance import KEEPALIVE_S, Allowance
+from agent.core.backoff import Rng
 from agent.core.config import DeviceConfig, parse_config
 from agent.core.local import NO_LOCAL, without_password
 from agent.core.standing import Standing
@@ -49,8 +50,11 @@ from agent.services.answers import Answers, Sources
 from agent.services.configure import Configure, Hands, Seed, Senses
 from agent.services.health import Backlog, Checkup, Vitals
 from agent.services.link import Link, Session
-from agent.services.record import Boot, Recorder, restore
+from agent.services.reckon import Reckon
+from agent.services.reckon import start as start_clock
+from agent.services.record import Boot, Recorder
 from agent.services.renew import Renew
+from agent.services.restore import restore
 from agent.services.status import Look, Views, latest_of
 from agent.services.supervise import Supervise
 from agent.services.sync import Gateway, Says, Sync
@@ -98,6 +102,7 @@ class Agent:
     sync: Sync
     configure: Configure
     checkup: Checkup
+    reckon: Reckon
     renew: Renew
     supervise: Supervise
     look: Look
@@ -125,7 +130,7 @@ class Agent:
         async with answering(self.state.socket, answers), asyncio.TaskGroup() as group:
             intake = group.create_task(self.acquire.run(), name="acquire")
             watch = group.create_task(self.supervise.run(), name="supervise")
-            parts = (self.recorder, self.sync, self.configure, self.checkup, self.renew)
+            parts = (self.recorder, self.reckon, self.sync, self.configure, self.checkup, self.renew)
             tasks = [group.create_task(part.run(), name=type(part).__name__.lower()) for part in parts]
             self.manager.ready()
             log.info("the agent %s runs", __version__)
@@ -160,14 +165,12 @@ class Agent:
         return encode(self.configure.running())
 
 
-async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer: Buffer, standing: Standing) -> Agent:
+async def _wire(identity: Identity, state: StateDir, machine: SystemClock, buffer: Buffer, standing: Standing) -> Agent:
     """Make the parts; nothing runs yet."""
-    boot = Boot(boot_id(), clock.state)
     rng = random.SystemRandom().random
-    tls = client_context(identity, clock.now_us, lambda: clock.state() is Clock.SYNCED)
+    clock, boot, recorder, reckon = await _recording(machine, buffer, rng)
+    tls = client_context(identity, lambda: _checked_us(clock, machine), lambda: clock.state() is Clock.SYNCED)
     allowance = Allowance()
-    recorder = Recorder(buffer, clock, boot, await restore(buffer), rng)
-    recorder.log = tail
     acquire = Acquire(clock, SerialPorts(clock), find, recorder.readings, recorder.event)
     renew = _renew(identity, state, clock, tls, lambda: sync)
 
@@ -196,7 +199,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         clock=clock,
         boot=boot,
         rng=rng,
-        says=Says(configure.reported, checkup.newest, configure.offer),
+        says=Says(configure.reported, checkup.newest, configure.offer, reckon.server),
         meter=allowance,
     )
     server = f"{identity.host}:{identity.gateway_port}"
@@ -205,7 +208,7 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
         backlog=lambda: _backlog(buffer),
         problem=lambda: recorder.problem,
         newest=recorder.newest,
-        clock=lambda: _clock_status(clock, sync),
+        clock=lambda: _clock_status(machine, clock, reckon, sync),
         sync=lambda: replace(_sync_status(server, sync, renew), proxy=without_password(local.file.proxy)),
         reported=configure.reported,
         local=lambda: local.status(configure.running()),
@@ -213,16 +216,36 @@ async def _wire(identity: Identity, state: StateDir, clock: SystemClock, buffer:
     )
     answers = _answers(state, clock, buffer, recorder)
     manager = systemd.from_environment()
-    supervise = Supervise(
-        manager,
-        acquire.alive,
-        lambda: sentence(identity.device_id, acquire.health(), _sync_status(server, sync, renew), recorder.problem),
-    )
+
+    def says() -> str:
+        return sentence(identity.device_id, acquire.health(), _sync_status(server, sync, renew), recorder.problem)
+
+    supervise = Supervise(manager, acquire.alive, says)
     look = Look(identity.device_id, __version__, os.getpid(), clock, views, identity.key)
-    return Agent(state, buffer, recorder, acquire, sync, configure, checkup, renew, supervise, look, answers, manager)
+    return Agent(
+        state, buffer, recorder, acquire, sync, configure, checkup, reckon, renew, supervise, look, answers, manager
+    )
 
 
-def _answers(state: StateDir, clock: SystemClock, buffer: Buffer, recorder: Recorder) -> Answers:
+async def _recording(machine: SystemClock, buffer: Buffer, rng: Rng) -> tuple[DeviceClock, Boot, Recorder, Reckon]:
+    """Make what dates and what records, going on from what the buffer keeps."""
+    restored = await restore(buffer)
+    begun = await start_clock(machine, boot_id(), buffer, restored)
+    clock = DeviceClock(machine, begun.reckoning)
+    boot = Boot(boot_id(), clock.state)
+    recorder = Recorder(buffer, clock, boot, restored, rng)
+    recorder.log = tail
+    reckon = Reckon(machine, begun, recorder, buffer)
+    reckon.begin()
+    return clock, boot, recorder, reckon
+
+
+def _checked_us(clock: DeviceClock, machine: SystemClock) -> int:
+    """Return the time to check certificates by: a guess may be later than the truth, and would find them ended."""
+    return machine.now_us() if clock.state() is Clock.UNKNOWN else clock.now_us()
+
+
+def _answers(state: StateDir, clock: DeviceClock, buffer: Buffer, recorder: Recorder) -> Answers:
     newest = Sources(
         lambda: latest_of(recorder.newest()),
         buffer.depth,
@@ -267,7 +290,7 @@ class Overlaid:
 
 
 def _renew(
-    identity: Identity, state: StateDir, clock: SystemClock, tls: FleetContext, sync: Callable[[], Sync]
+    identity: Identity, state: StateDir, clock: DeviceClock, tls: FleetContext, sync: Callable[[], Sync]
 ) -> Renew:
     command = (sys.executable, "-m", "agent.cli", "renew", "--state", str(state.root))
 
@@ -327,9 +350,13 @@ async def _backlog(buffer: Buffer) -> Backlog:
     )
 
 
-def _clock_status(clock: SystemClock, sync: Sync) -> ClockStatus:
-    status = sync.status()
-    return ClockStatus(clock.state(), round(status.server_offset_us / US_PER_S, 3) if status.last_ack_us else None)
+def _clock_status(machine: SystemClock, clock: DeviceClock, reckon: Reckon, sync: Sync) -> ClockStatus:
+    return ClockStatus(
+        clock.state(),
+        _server_offset_s(sync),
+        round((machine.now_us() - clock.now_us()) / US_PER_S, 3),
+        reckon.witnesses(),
+    )
 
 
 def _sync_status(server: str, sync: Sync, renew: Renew) -> SyncStatus:
@@ -346,7 +373,7 @@ def _sync_status(server: str, sync: Sync, renew: Renew) -> SyncStatus:
 
 def _checkup(  # noqa: PLR0913, PLR0917 - where its figures come from
     state: StateDir,
-    clock: SystemClock,
+    clock: DeviceClock,
     buffer: Buffer,
     recorder: Recorder,
     acquire: Acquire,
@@ -361,11 +388,16 @@ def _checkup(  # noqa: PLR0913, PLR0917 - where its figures come from
         lambda: renew.identity.cert_expires_us,
         machine=lambda: machine.health(state.root),
         road=lambda: _road_health(sync()),
-        server_offset_s=lambda: _clock_status(clock, sync()).server_offset_s,
+        server_offset_s=lambda: _server_offset_s(sync()),
         written_bytes=written_bytes,
         written_readings=lambda: recorder.written_readings,
     )
     return Checkup(clock, vitals)
+
+
+def _server_offset_s(sync: Sync) -> float | None:
+    status = sync.status()
+    return round(status.server_offset_us / US_PER_S, 3) if status.last_ack_us else None
 
 
 def _road_health(sync: Sync) -> RoadHealth:

@@ -123,7 +123,7 @@ class Chunk:
     """Bytes that came together, and when, on both clocks."""
 
     data: bytes
-    t_us: int
+    t_us: int  # by the clock as it stood, for people who look on
     mono_s: float
 
 

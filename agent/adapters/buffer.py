@@ -16,7 +16,6 @@ was lost with the power only makes the agent send rows that the fleet knows alre
 import asyncio
 import os
 import sqlite3
-import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from agent.adapters import lots
+from agent.adapters import lots, undated
 from agent.adapters.lots import TABLES
+from agent.adapters.sqlite_file import DAMAGED_HINT, migrated, primary, transaction, translate
+from agent.core.dating import Order
 from agent.core.outbox import Row
 from agent.core.shedding import Budget, Fill, Shed, drop, excess_bytes, thin
 from agent.core.store import Depth, Ends, Stored
-from agent.errors import AgentError, Damaged, Unavailable
+from agent.errors import Damaged, Unavailable
 from agent.wire.limits import MAX_EVENTS, MAX_SEGMENTS
 from agent.wire.messages import Lane
 
@@ -50,8 +51,6 @@ CHECK_S = 5.0  # for the look for damage at the start
 BUSY_MS = 5_000  # wait for another process (an inspection, a backup) to let go of the file
 
 _MOST_ROWS = {Lane.EVENTS: MAX_EVENTS, Lane.TELEMETRY: MAX_SEGMENTS}  # in one batch
-_DAMAGED_HINT = "Set the file aside; the agent starts a new one."
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _REOPEN = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 """After these the file is opened anew: a disk that was mounted again is not the one that the old descriptors see."""
 
@@ -83,6 +82,7 @@ class Buffer:
         self._totals: dict[Lane, _Totals] = {}
         self._marks: dict[Lane, int] = {}
         self._bases: dict[Lane, int] = {}
+        self._undated = undated.Undated(dict.fromkeys(Lane, 0))
         self._unwritten: dict[str, str] = {}  # values to be written with the next commit
 
     @classmethod
@@ -94,18 +94,36 @@ class Buffer:
         buffer = cls(path, budget=budget, keep_acked_bytes=keep_acked_bytes)
         try:
             if await buffer._call(buffer._version) < SCHEMA_VERSION:
-                await _migrate(path)
+                await migrated(path)
             await buffer._call(buffer._open)
             yield buffer
         finally:
             await asyncio.shield(asyncio.ensure_future(buffer._close()))
 
-    async def commit(self, rows: Sequence[Row], values: Mapping[str, str], shed: Shed | None = None) -> None:
+    async def commit(
+        self,
+        rows: Sequence[Row],
+        values: Mapping[str, str],
+        shed: Shed | None = None,
+        order: Order | None = None,
+    ) -> None:
         """Write rows of either lane and persisted values in one transaction; returns after it is on the disk.
 
-        What `shed` says is taken away in the same transaction.
+        What `shed` says is taken away in the same transaction; `order` is kept until `date` has carried it out.
         """
-        await self._call(lambda: self._commit(rows, values, shed))
+        await self._call(lambda: self._commit(rows, values, shed, order=order))
+
+    async def date(self) -> bool:
+        """Date some of the rows that wait for it; tells whether there were any."""
+        return await self._call(self._date)
+
+    async def has_undated(self) -> bool:
+        """Tell whether rows wait for their dates."""
+        return await self._call(lambda: any(self._undated.first.values()))
+
+    async def newest_us(self) -> int:
+        """Return the latest date of what was written last; 0 if nothing was."""
+        return await self._call(lambda: max(lots.newest_us(self._db, lane) for lane in Lane))
 
     async def relief(self) -> Shed | None:
         """Return what is to go next, as long as the budget is used up; it is held back until it is committed."""
@@ -171,10 +189,9 @@ class Buffer:
                 self._must_reopen = False
             return work()
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            self._must_reopen |= code in _REOPEN
-            self.tight |= code == sqlite3.SQLITE_FULL
-            raise _translate(error, self.path) from error
+            self._must_reopen |= primary(error) in _REOPEN
+            self.tight |= primary(error) == sqlite3.SQLITE_FULL
+            raise translate(error, self.path) from error
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -210,7 +227,7 @@ class Buffer:
         self._connect_on()
         damage = lots.find_damage(self._db, CHECK_S)
         if damage:
-            raise Damaged(f"The buffer {self.path} is damaged: {damage}.", hint=_DAMAGED_HINT)
+            raise Damaged(f"The buffer {self.path} is damaged: {damage}.", hint=DAMAGED_HINT)
         self.store_id = self._values("store_id")["store_id"]
         for lane, table in TABLES.items():
             newest = self._db.execute(
@@ -222,6 +239,8 @@ class Buffer:
             base = self._values(_key("base", lane)).get(_key("base", lane)) or str(self._totals[lane].seq)
             self._bases[lane] = int(base)
             self._unwritten[_key("base", lane)] = base  # before the first row above it
+        kept = {key: text for key in undated.KEYS for key, text in self._values(key).items()}
+        self._undated = undated.load(kept, {lane: self._totals[lane].seq for lane in Lane})
         self._note_room()
 
     def _restore_sent(self, lane: Lane) -> None:
@@ -251,11 +270,12 @@ class Buffer:
         values: Mapping[str, str],
         shed: Shed | None = None,
         gone: Mapping[Lane, int] | None = None,
+        order: Order | None = None,
     ) -> None:
         totals = {lane: _Totals(t.seq, t.through_bytes, t.through_readings) for lane, t in self._totals.items()}
-        unwritten = {**self._unwritten, **values}
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        waiting = self._undated.having(rows, order)
+        unwritten = {**self._unwritten, **values, **(waiting.values() if waiting is not self._undated else {})}
+        with transaction(self._db):
             if shed is not None:
                 lots.take_away(self._db, shed)
             for lane, through_seq in (gone or {}).items():
@@ -270,12 +290,8 @@ class Buffer:
                     )
             if unwritten:
                 self._db.executemany(_PUT_VALUE, unwritten.items())
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
         self._totals = totals
+        self._undated = waiting
         self._unwritten = {}
         if shed is not None:
             self._planned = None
@@ -301,7 +317,7 @@ class Buffer:
         planned = self._planned.first_seq if self._planned is not None and self._planned.lane is lane else None
         try:
             for seq, body in cursor:
-                if planned is not None and seq >= planned:
+                if (planned is not None and seq >= planned) or self._undated.holds_back(lane, seq, body):
                     break
                 size += len(body)
                 if found and size > max_bytes:
@@ -313,6 +329,15 @@ class Buffer:
         if found:
             self._note_sent(lane, found[-1].seq)
         return found, more or len(found) == _MOST_ROWS[lane]
+
+    def _date(self) -> bool:
+        is_due = self._undated.is_due()
+        if is_due and self._planned is None:  # which was made of rows as they are
+            with transaction(self._db):
+                left = undated.date(self._db, self._undated, {lane: self._totals[lane].seq for lane in Lane})
+                self._db.executemany(_PUT_VALUE, left.values().items())
+            self._undated = left
+        return is_due
 
     def _note_sent(self, lane: Lane, seq: int) -> None:
         """Take note that a batch carries rows up to `seq`; written with the next commit, or when much has left."""
@@ -467,30 +492,3 @@ def _with_totals(row: Row, totals: _Totals) -> tuple[int, int, int, int, int, by
         totals.through_bytes += len(row.body)
         totals.through_readings += row.count
     return row.seq, row.from_us, row.to_us, totals.through_bytes, totals.through_readings, row.body
-
-
-def _translate(error: sqlite3.Error, path: Path) -> AgentError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code, without SQLite's extension
-    if code in _DAMAGED:
-        return Damaged(f"The buffer {path} is damaged: {error}.", hint=_DAMAGED_HINT)
-    if code == sqlite3.SQLITE_FULL:
-        return Unavailable(f"The disk that holds the buffer {path} is full.", hint="Make room on it.")
-    return Unavailable(f"The buffer {path} cannot be written or read: {error}.", hint="Check the disk and its rights.")
-
-
-async def _migrate(path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "agent.adapters.migrate",
-        str(path),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, stderr = await process.communicate()
-    if process.returncode != 0:
-        lines = stderr.decode(errors="replace").strip().splitlines()
-        raise Unavailable(
-            f"The buffer {path} could not be made ready: {lines[-1] if lines else 'no message'}.",
-            hint="Check that the state directory exists, is writable and has room.",
-        )

@@ -107,11 +107,15 @@ def check_clock(clock: SystemClock) -> Iterator[Finding]:
     """Whether the time is known and kept."""
     state, now = clock.state(), iso(clock.now_us())
     if state is Clock.UNKNOWN:
-        yield fail("clock", f"The clock was never set: it says {now}.", "sudo timedatectl set-ntp true")
+        yield warn(
+            "clock",
+            f"The machine's clock was never set: it says {now}. The agent takes the time from the fleet.",
+            "sudo timedatectl set-ntp true, to know it without the fleet as well.",
+        )
     elif state is Clock.FREE:
         yield warn(
             "clock",
-            f"The clock says {now} and is not synchronised; readings are dated by it.",
+            f"The machine's clock says {now} and is not synchronised; the agent takes the time from the fleet.",
             "sudo timedatectl set-ntp true; if NTP is blocked here, ask for UDP port 123.",
         )
     else:

@@ -56,6 +56,12 @@ def through(db: sqlite3.Connection, lane: Lane, seq: int) -> int:
     return found[0] if found else 0
 
 
+def newest_us(db: sqlite3.Connection, lane: Lane) -> int:
+    """Return the end of the newest row, as event time; 0 if there is none."""
+    found = db.execute(f"SELECT to_us FROM {TABLES[lane]} ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - a constant
+    return int(found[0]) if found else 0
+
+
 def first_after(db: sqlite3.Connection, lane: Lane, seq: int) -> int | None:
     """Return the first row's seq above `seq`; None if there is none."""
     found = db.execute(f"SELECT min(seq) FROM {TABLES[lane]} WHERE seq > ?", (seq,))  # noqa: S608 - a constant

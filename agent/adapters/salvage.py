@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agent.adapters.buffer import Buffer
 from agent.adapters.lots import TABLES
+from agent.core.dating import UNDATED
 from agent.core.outbox import Row
 from agent.wire.codec import decode
 from agent.wire.errors import WireError
@@ -25,7 +26,15 @@ MAX_FRUITLESS = 64  # steps without a row before the walk ends
 MAX_GAPS = 64  # gap records of one salvage; beyond, the last one spans the rest
 SALVAGING = "salvaging"  # key of the value that is not empty until the salvage is done, and told
 CHUNK_ROWS = 500  # in one transaction
-OWN_VALUES = ("store_id", "mark.", "base.", "sent.", "thinned.")  # of the file itself, and not of what is in it
+OWN_VALUES = (
+    "store_id",
+    "mark.",
+    "base.",
+    "sent.",
+    "thinned.",
+    "undated.",
+    "dating",
+)  # of the file itself, and not of what is in it
 ACKED = "nothing is missing: the rows up to here came under the buffer's former store_id"
 LOST = "the buffer's file was damaged, and these rows could not be read any more"
 
@@ -112,7 +121,7 @@ class _Wreck:
                     count = _count(lane, seq, body)
                     if count:
                         step, fruitless = 1, 0
-                        yield Row(lane, seq, body, from_us, to_us, count), through
+                        yield Row(lane, seq, body, from_us, to_us, count, UNDATED not in body), through
             except sqlite3.Error:
                 seq, step, fruitless = seq + step, min(2 * step, MAX_STEP), fruitless + 1
             else:

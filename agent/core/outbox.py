@@ -46,6 +46,7 @@ class Row:
     from_us: int
     to_us: int
     count: int
+    is_dated: bool = True  # False: by a guess (`agent.core.dating`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,8 @@ def event_row(event: DeviceEvent) -> Row:
         text=event.text.replace("\0", "")[: limits.MAX_TEXT_CHARS],
         subject=event.subject.replace("\0", "")[: limits.MAX_NAME_CHARS],
     )
-    return Row(Lane.EVENTS, event.seq, encode(event), event.t_us, event.t_us, 1)
+    is_dated = event.clock is not Clock.UNKNOWN
+    return Row(Lane.EVENTS, event.seq, encode(event), event.t_us, event.t_us, 1, is_dated)
 
 
 def clean(value: Value) -> Value:
@@ -165,4 +167,5 @@ def _row(columns: dict[str, _Column], seq: int, moment: Moment) -> Row:
         ),
     )
     count = sum(len(column.v) for column in columns.values())
-    return Row(Lane.TELEMETRY, seq, encode(segment), from_us, to_us, count)
+    is_dated = moment.clock is not Clock.UNKNOWN
+    return Row(Lane.TELEMETRY, seq, encode(segment), from_us, to_us, count, is_dated)

@@ -15,8 +15,23 @@ from agent.wire.messages import ConfigOutcome, LineHealth, MeteringHealth, Repor
 US_PER_S = 1_000_000
 US_PER_DAY = 86_400 * US_PER_S
 DAYS_LEFT_WARNING = 14
-CLOCKS = {"synced": "synchronised", "free": "set, but no time server keeps it", "unknown": "never set"}  # in words
+CLOCKS = {  # in words
+    "synced": "synchronised",
+    "gnss": "from a satellite receiver",
+    "server": "from the fleet",
+    "free": "set, but nobody confirms it",
+    "unknown": "NOT KNOWN: readings stay here until a time server, a satellite receiver or the fleet tells the time",
+}
+AWRY_S = 5.0  # a machine's clock that is further off is told
 MAX_SHOWN = 40  # values shown to people; JSON has all
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessStatus:
+    """Somebody who tells the time (`agent.core.reckoning`)."""
+
+    source: str  # synced, gnss, server
+    offset_s: float  # their time minus ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,8 @@ class ClockStatus:
 
     state: str  # unknown, free, synced, …
     server_offset_s: float | None  # the fleet's clock minus ours, as of the last ack
+    machine_offset_s: float | None = None  # the machine's wall clock minus ours
+    witnesses: tuple[WitnessStatus, ...] = ()  # who was heard lately
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +310,9 @@ def _local(local: LocalStatus) -> Iterator[str]:
 
 def _clock(clock: ClockStatus) -> str:
     trust = CLOCKS.get(clock.state, clock.state)
+    if clock.machine_offset_s is not None and abs(clock.machine_offset_s) > AWRY_S and clock.state != "unknown":
+        side = "behind" if clock.machine_offset_s < 0 else "ahead"
+        trust += f" (the machine's own is {_span(abs(clock.machine_offset_s))} {side}: not used)"
     if clock.server_offset_s is None:
         return trust
     side = "behind" if clock.server_offset_s > 0 else "ahead of"

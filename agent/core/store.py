@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent.core.dating import Order
 from agent.core.outbox import Row
 from agent.core.shedding import Shed
 from agent.wire.messages import Lane
@@ -48,11 +49,27 @@ class Store(Protocol):
     tight: bool
     """The room that the buffer may take is used up: ask for `relief`."""
 
-    async def commit(self, rows: Sequence[Row], values: Mapping[str, str], shed: Shed | None = None) -> None:
+    async def commit(
+        self,
+        rows: Sequence[Row],
+        values: Mapping[str, str],
+        shed: Shed | None = None,
+        order: Order | None = None,
+    ) -> None:
         """Write rows of either lane and persisted values in one transaction; returns after it is on the disk.
 
-        What `shed` says is taken away in the same transaction; among the rows is the event that tells of it.
+        What `shed` says is taken away in the same transaction; among the rows is the event that tells of it. `order`
+        is kept until `date` has carried it out. Rows that are not dated do not leave before.
         """
+
+    async def date(self) -> bool:
+        """Date some of the rows that wait for it; tells whether there were any."""
+
+    async def has_undated(self) -> bool:
+        """Tell whether rows wait for their dates."""
+
+    async def newest_us(self) -> int:
+        """Return the latest date of what was written last; 0 if nothing was."""
 
     async def relief(self) -> Shed | None:
         """Return what is to go next, as long as room is wanted; it is held back until a commit takes it away."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agent.rules.condition import Absent, Memory, Plain, Remembering, Several
-from agent.rules.condition.kind import US_PER_S
+from agent.rules.condition.kind import US_PER_S, Move
 from agent.rules.phase import ANNOUNCED, NEXT, Change, Phase, RuleState, Verdict
 from agent.rules.rule import Rule
 from agent.wire.messages import Value
@@ -189,9 +189,9 @@ class RememberingCase(_Phased):
         return self._step(t_us, value, self._condition.since_us(self._memory, t_us), before_us, bad=bad)
 
     def reset_clock(self, by_us: int, from_us: int, now_us: int) -> None:
-        """Move the times of the phase; what lies before and after the step cannot be compared."""
+        """Move the times of the phase, and those that are remembered."""
         super().reset_clock(by_us, from_us, now_us)
-        self._memory = ()
+        self._memory = self._condition.moved(self._memory, lambda t_us: _moved(t_us, by_us, from_us, now_us))
 
     def _remembered(self) -> Memory:
         return (self._words, self._memory) if self._memory else ()
@@ -239,9 +239,9 @@ class AbsentCase(_Phased):
         self._memory = (now_us,)
 
     def reset_clock(self, by_us: int, from_us: int, now_us: int) -> None:
-        """Move the times of the phase, and count silence anew."""
+        """Move the times of the phase, and since when there is silence."""
         super().reset_clock(by_us, from_us, now_us)
-        self._memory = (now_us,)
+        self._memory = self._condition.moved(self._memory, lambda t_us: _moved(t_us, by_us, from_us, now_us))
 
     def _remembered(self) -> Memory:
         return (self._words, self._memory) if self._memory else ()
@@ -269,6 +269,12 @@ class _Leaf:
         else:
             self.verdict, self.memory = condition.look(self.memory, t_us, value, was_bad=was_bad)
         self.last_us = t_us
+
+    def reset_clock(self, move: Move) -> None:
+        """Move its times."""
+        self.last_us = move(self.last_us)
+        if not isinstance(self.condition, Plain):
+            self.memory = self.condition.moved(self.memory, move)
 
     def due_us(self) -> int | None:
         """Return when silence will make it bad."""
@@ -350,13 +356,11 @@ class SeveralCase(_Phased):
             leaf.memory = (now_us,)
 
     def reset_clock(self, by_us: int, from_us: int, now_us: int) -> None:
-        """Move the times of the phase and of the parts, and count silence anew."""
+        """Move the times of the phase and of the parts."""
         super().reset_clock(by_us, from_us, now_us)
         self._pending_us = _moved(self._pending_us, by_us, from_us, now_us)
         for leaf in self._leaves:
-            leaf.last_us = _moved(leaf.last_us, by_us, from_us, now_us)
-            leaf.memory = ()
-        self.listen(now_us)
+            leaf.reset_clock(lambda t_us: _moved(t_us, by_us, from_us, now_us))
 
     def _judge(self, t_us: int) -> Sequence[Change]:
         bad = self._condition.node.judge([leaf.verdict for leaf in self._leaves])

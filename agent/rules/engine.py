@@ -77,14 +77,15 @@ class Judge:
         for case in self._cases.values():
             case.listen(now_us)
 
-    def reset_clock(self, by_us: int, now_us: int) -> None:
+    def reset_clock(self, by_us: int, now_us: int, since_us: int | None = None) -> None:
         """Take note that the clock was set by `by_us` and is at `now_us` now.
 
-        What was seen since `listen` was dated by the clock as it went wrong and moves with it; so a clock that ran
-        ahead silences no rule, and one that was behind completes no hold. Silence counts from `now_us`.
+        What was seen since `since_us` (unless given, since `listen`) was dated by the clock as it went wrong, which
+        ran evenly, and moves with it: a clock that ran ahead silences no rule, one that was behind completes no hold.
         """
+        since_us = self.from_us if since_us is None else since_us
         for case in self._cases.values():
-            case.reset_clock(by_us, self.from_us, now_us)
+            case.reset_clock(by_us, since_us, now_us)
         self.from_us = min(self.from_us + by_us, now_us)
 
     def hears(self, series: str) -> bool:

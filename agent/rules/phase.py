@@ -13,7 +13,7 @@ running hold.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -103,6 +103,18 @@ def unpack(fields: Sequence[Any]) -> RuleState:
     phase, first_bad_us, first_good_us, bad_samples, last_us, *rest = fields
     memory = _tuples(rest[0]) if rest else ()
     return RuleState(Phase(phase), first_bad_us, first_good_us, bad_samples, last_us, memory)
+
+
+def shifted(state: RuleState, by_us: int, from_us: int, now_us: int) -> RuleState:
+    """Return the state with its times moved as `reset_clock` moves them, for a rule that nobody has opened yet.
+
+    It forgets what it remembers: nobody listens, and so nothing is known of the silence.
+    """
+    first_bad_us, first_good_us, last_us = (
+        min(t_us + by_us if t_us >= from_us else t_us, now_us)
+        for t_us in (state.first_bad_us, state.first_good_us, state.last_us)
+    )
+    return replace(state, first_bad_us=first_bad_us, first_good_us=first_good_us, last_us=last_us, memory=())
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -236,7 +236,7 @@ class _Port:
     async def _speak(self, link: Link) -> None:
         world, settings = self._world, self._settings
         self._dialogues = [world.find(source.protocol).open(source.options, settings) for source in self.sources]
-        bus = Bus(self._dialogues)
+        bus, clock = Bus(self._dialogues), self._clock
         self._silence.opened(self._clock.mono_s(), listens=bus.due() is None)
         await self._act(link, bus.opened(link.listening_s), self._clock.now_us(), self._clock.mono_s())
         while True:
@@ -244,7 +244,9 @@ class _Port:
             for chunk in await link.read(self._timeout_s(due_s)):
                 if self._silence.heard(chunk.mono_s):
                     self._tell("port.heard", f"{self._settings.port} is heard again.")
-                await self._act(link, bus.feed(chunk.data, chunk.mono_s), chunk.t_us, chunk.mono_s)
+                # Dated now and not as it came: the clock may have been set in between.
+                t_us = clock.now_us() - round((clock.mono_s() - chunk.mono_s) * US_PER_S)
+                await self._act(link, bus.feed(chunk.data, chunk.mono_s), t_us, chunk.mono_s)
             if link.line_errors != self._line_errors:
                 self._count_line(link.line_errors)
             if due_s is not None:

@@ -110,7 +110,7 @@ class Link:
             return  # a watch is for eyes only, and who watches asks again
         self._watched_until = self._clock.mono_s() + min(max(watch.seconds, 0), MAX_WATCH_S)
         self._recorder.on_live = self._take_live
-        now = [Reading(newest.name, newest.unit, newest.t_us, newest.v) for newest in self._recorder.newest()]
+        now = [Reading(newest.name, newest.unit, newest.t_us, newest.v) for newest in self._recorder.snapshot()]
         self._take_live(now)
 
     def _take_live(self, readings: Sequence[Reading]) -> None:

@@ -15,13 +15,13 @@ last, and what was shed becomes a gap record (`gap.recorded`) that is committed 
 
 import asyncio
 import contextlib
-import json
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.core.backoff import Backoff, Rng
+from agent.core.dating import Order, moved
 from agent.core.log_tail import last_lines
 from agent.core.outbox import Columns, Moment, Row, event_row
 from agent.core.sampling import Sampler, Sampling
@@ -30,8 +30,9 @@ from agent.core.store import Store
 from agent.errors import Unavailable
 from agent.ports import Clock, Reading
 from agent.rules.engine import RAISED, Change, Judge, RuleState, gone
-from agent.rules.phase import pack, unpack
+from agent.rules.phase import shifted
 from agent.rules.rule import Place, Rule
+from agent.services.restore import Restored, dump_states, state_key
 from agent.wire.limits import MAX_SERIES
 from agent.wire.messages import AlarmChange, AlarmState, DeviceEvent, Gap, JobResult, Lane, Newest, Severity
 from agent.wire.messages import Clock as ClockState
@@ -42,12 +43,8 @@ COMMIT_BYTES = 1024 * 1024  # of rows in one transaction
 MAX_PENDING_BYTES = 4 * 1024 * 1024  # of rows that wait in memory while the disk fails: hours at 10 readings a second
 RETRY_BASE_S = 0.5
 RETRY_CAP_S = 5.0
-CLOCK_STEP_US = 5_000_000  # a clock that moves this much against the monotonic one was set
 TICK_S = 1.0  # how soon silence is noticed
 MEMORY_EVERY_S = 60.0  # how much of what the rules remember a power cut may cost
-STATE_PREFIX = "rule/"  # key of a rule's state in the buffer: rule/<rule>\n<series>
-
-States = dict[tuple[str, str], RuleState]
 Committed = Callable[[Lane, int, bool], None]
 """Told after each commit: lane, greatest seq, and whether an alarm is among it."""
 
@@ -58,26 +55,6 @@ class Boot:
 
     boot_id: str
     clock: Callable[[], ClockState]
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What the recorder goes on from: the next seq of each lane and the states of the rules."""
-
-    next_seq: Mapping[Lane, int]
-    states: States
-
-
-async def restore(store: Store) -> Restored:
-    """Read from the buffer what the recorder goes on from."""
-    next_seq = {lane: (await store.ends(lane)).next_seq for lane in Lane}
-    states: States = {}
-    for key, text in (await store.values(STATE_PREFIX)).items():
-        rule, _, series = key.removeprefix(STATE_PREFIX).partition("\n")
-        fields = json.loads(text)
-        if fields:
-            states[rule, series] = unpack(list(fields.values()) if isinstance(fields, dict) else fields)
-    return Restored(next_seq, states)
 
 
 @dataclass(slots=True)
@@ -107,6 +84,7 @@ class Recorder:
         self.flush_s = DEFAULT_FLUSH_S
         self.on_committed: Committed = lambda _lane, _top, _urgent: None
         self.on_live: Callable[[Sequence[Reading]], None] | None = None
+        self.on_order: Callable[[], None] = lambda: None  # told when it is on the disk what rows are to be dated by
         self._store = store
         self._clock = clock
         self._boot = boot
@@ -117,7 +95,8 @@ class Recorder:
         self._sampling: tuple[Sampling, ...] = ()
         self._sampler: Sampler | None = None  # None: every reading is kept
         self._restored = dict(restored.states)  # of rules that no config has brought yet
-        self._offset_us: int | None = None  # of UTC against the monotonic clock, when the rules were told last
+        self._has_undated = restored.has_undated
+        self._order: Order | None = None  # goes with the next transaction
         self._memories_at_s = clock.mono_s()  # when all of the rules' memory was written last, monotonic
         self._next_seq = dict(restored.next_seq)
         self._newest: dict[str, Reading] = {}
@@ -146,7 +125,7 @@ class Recorder:
                 self._tell(change)
             self._newest[reading.name] = reading
         self._keep_readings(readings if self._sampler is None else self._sampler.take(readings))
-        if self.on_live is not None:
+        if self.on_live is not None and self._boot.clock() is not ClockState.UNKNOWN:
             self.on_live(readings)
 
     def event(  # noqa: PLR0913 - the fields of an event
@@ -178,6 +157,10 @@ class Recorder:
         latest = sorted(self._newest.values(), key=lambda reading: -reading.t_us)[:MAX_SERIES]
         return tuple(Newest(reading.name, reading.unit, reading.t_us, reading.v) for reading in latest)
 
+    def snapshot(self) -> tuple[Newest, ...]:
+        """Return the newest readings for the fleet: none while they are dated by a guess."""
+        return () if self._boot.clock() is ClockState.UNKNOWN else self.newest()
+
     async def apply(self, rules: Iterable[Rule], flush_s: float, sampling: tuple[Sampling, ...] = ()) -> None:
         """Judge and sample by these from now on. The alarm of a rule that is gone is cleared."""
         if sampling != self._sampling:
@@ -191,7 +174,7 @@ class Recorder:
         for (name, series), state in gone(self._rules.values(), states).items():
             if state.phase in RAISED:
                 self._clear_orphan(name, series, state, before.get(name))
-            self._values[_state_key(name, series)] = "{}"
+            self._values[state_key(name, series)] = "{}"
             self._wanted.set()
         judge = Judge(self._rules.values(), states, from_us=self._judge.from_us)
         if not self._judge.from_us:  # the first config: nobody listened before
@@ -200,21 +183,49 @@ class Recorder:
 
     def tick(self) -> None:
         """Tell the rules how late it is, so that they notice silence; called each second."""
-        moment = self._moment()
-        offset_us = moment.now_us - moment.mono_us
-        by_us = 0 if self._offset_us is None else offset_us - self._offset_us
-        self._offset_us = offset_us
-        if abs(by_us) > CLOCK_STEP_US:
-            self._judge.reset_clock(by_us, moment.now_us)
-        for change in self._judge.tick(moment.now_us):
+        now_us = self._clock.now_us()
+        for change in self._judge.tick(now_us):
             self._tell(change)
         if self._sampler is not None:
-            self._keep_readings(self._sampler.tick(moment.now_us))
+            self._keep_readings(self._sampler.tick(now_us))
 
     def finish(self) -> None:
         """Take what is open into the last flush: windows, and what the rules remember."""
         self._finish_windows()
         self._memories_at_s = -math.inf
+
+    # The clock: its one user (`agent.services.reckon`) calls `cut`, moves it, and calls `set_clock`.
+
+    def cut(self) -> None:
+        """Make rows of all that was gathered by the clock as it stands, open windows too."""
+        self._finish_windows()
+        self._cut()
+
+    def set_clock(self, by_us: int, from_us: int) -> None:
+        """Take note that the clock was moved: what is in memory, of `from_us` or later by its own date, moves along."""
+        now_us = self._clock.now_us()
+        self._judge.reset_clock(by_us, now_us, from_us)
+        self._restored = {key: shifted(state, by_us, from_us, now_us) for key, state in self._restored.items()}
+        self._values.update(dump_states({**self._restored, **self._judge.states()}))
+        for name, reading in self._newest.items():
+            self._newest[name] = replace(reading, t_us=moved(reading.t_us, by_us, from_us))
+        for hole in self._holes.values():
+            begin_us, end_us = (moved(it, by_us, from_us) for it in (hole.gap.from_us, hole.gap.to_us))
+            hole.gap = replace(hole.gap, from_us=min(begin_us, end_us), to_us=end_us)
+
+    def date(self, by_us: int, from_us: int, clock: ClockState) -> None:
+        """Have the rows that were dated by a guess dated by this, those of this boot by `clock`."""
+        if self._has_undated:
+            self._has_undated = False
+            through = {lane: seq - 1 for lane, seq in self._next_seq.items()}
+            self._order = Order(through, by_us, from_us, self._boot.boot_id, clock)
+            self._wanted.set()
+            self._urgent.set()
+
+    def keep(self, key: str, value: str) -> None:
+        """Keep a value in the buffer, from the next transaction on."""
+        self._values[key] = value
+        self._wanted.set()
 
     def _keep_readings(self, readings: Sequence[Reading]) -> None:
         """Gather readings for the next row."""
@@ -265,7 +276,7 @@ class Recorder:
             try:
                 self._cut()
                 self._note_memories()
-                while await self._find_relief() or self._fill() or self._values or self._holes:
+                while await self._find_relief() or self._fill() or self._values or self._holes or self._order:
                     await self._commit(urgent=urgent)
             except BaseException:
                 self._wanted.set()
@@ -302,10 +313,10 @@ class Recorder:
         holes: dict[Lane, _Hole] = {}
         if not self._pending[Lane.EVENTS]:  # or their seqs would come after those of the gap records
             holes, self._holes = self._holes, {}
-        values = dict(self._values)
+        values, order = dict(self._values), self._order
         rows = [*self._sending, *(self._hole_row(hole) for hole in holes.values())]
         try:
-            await self._store.commit(rows, values, self._relief)
+            await self._store.commit(rows, values, self._relief, order)
         except BaseException as error:
             self._keep(holes)
             if isinstance(error, Unavailable):
@@ -319,6 +330,9 @@ class Recorder:
         self._sending = []
         self.written_readings += sum(row.count for row in rows if row.lane is Lane.TELEMETRY)
         self._relief = None
+        if order is not None:
+            self._order = None
+            self.on_order()
         self._values = {key: text for key, text in self._values.items() if values.get(key) != text}
         for lane in Lane:
             top = max((row.seq for row in rows if row.lane is lane), default=0)
@@ -345,8 +359,7 @@ class Recorder:
 
     def _fill(self) -> bool:
         """Fill the transaction from what is pending; events first, as they are few. Tells whether it holds rows."""
-        for key, state in self._judge.moved().items():
-            self._values[_state_key(*key)] = _dump(state)
+        self._values.update(dump_states(self._judge.moved()))
         size = sum(len(row.body) for row in self._sending)
         for lane in (Lane.EVENTS, Lane.TELEMETRY):
             queue = self._pending[lane]
@@ -365,6 +378,7 @@ class Recorder:
                 self._queue(row)
 
     def _queue(self, row: Row) -> None:
+        self._has_undated |= not row.is_dated
         self._pending[row.lane].append(row)
         self._pending_bytes += len(row.body)
         while self._pending_bytes > self._max_pending_bytes:
@@ -413,9 +427,7 @@ class Recorder:
         now_s = self._clock.mono_s()
         if now_s - self._memories_at_s >= MEMORY_EVERY_S:
             self._memories_at_s = now_s
-            self._values.update(
-                {_state_key(*key): _dump(state) for key, state in self._judge.states().items() if state.memory}
-            )
+            self._values.update(dump_states({key: it for key, it in self._judge.states().items() if it.memory}))
 
     def _tell(self, change: Change) -> None:
         rule = change.rule
@@ -461,14 +473,6 @@ class Recorder:
         return Moment(
             self._clock.now_us(), int(self._clock.mono_s() * 1_000_000), self._boot.boot_id, self._boot.clock()
         )
-
-
-def _dump(state: RuleState) -> str:
-    return json.dumps(pack(state), separators=(",", ":"))
-
-
-def _state_key(rule: str, series: str) -> str:
-    return f"{STATE_PREFIX}{rule}\n{series}"
 
 
 def _join(a: Gap, b: Gap) -> Gap:

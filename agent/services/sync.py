@@ -78,6 +78,8 @@ class Says:
     reported: Callable[[], Reported]
     health: Callable[[], Health | None]
     on_config: Callable[[ConfigDocument], None]
+    on_time: Callable[[int, float], None] = lambda _server_us, _rtt_s: None
+    """Told the server's time in an ack, and how long after its batch it came, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +292,7 @@ class Sync:
             agent_version=__version__,
             clock=self._boot.clock(),
             reported=self._says.reported(),
-            newest=self._recorder.newest() if send.snapshot else (),
+            newest=self._recorder.snapshot() if send.snapshot else (),
             health=self._due_health(),
             next_s=send.call_s,
         )
@@ -360,6 +362,8 @@ class Sync:
         self._inbox.put_nowait(Committed(lane, top_seq, urgent))
 
     def _due_health(self) -> Health | None:
+        if self._boot.clock() is ClockState.UNKNOWN:
+            return None
         now, metering = self._clock.mono_s(), self._allowance.told()
         every_s = METERED_HEALTH_EVERY_S if self._gate.is_metered else HEALTH_EVERY_S
         saving = metering.saving if metering is not None else ""
@@ -379,6 +383,8 @@ class Sync:
         found = next((sent for sent in self._roads.values() if sent[0] == event.ack.batch), None)
         road = found[1] if found else None
         if found is not None:
+            rtt_s = self._clock.mono_s() - found[2]
+            self._says.on_time(event.ack.server_us, rtt_s)
             now_us = self._clock.now_us()
             self._status = replace(
                 self._status,
@@ -387,7 +393,7 @@ class Sync:
                 is_refused=False,
                 last_error="",
                 server_offset_us=event.ack.server_us - now_us,
-                rtt_s=round(self._clock.mono_s() - found[2], 4),
+                rtt_s=round(rtt_s, 4),
             )
         return road
 

@@ -39,8 +39,8 @@ class Lane(StrEnum):
 class Clock(StrEnum):
     """How far the device's clock could be trusted when a row was dated."""
 
-    UNKNOWN = "unknown"  # never set since boot
-    FREE = "free"  # set once, drifting since (RTC, restored from disk)
+    UNKNOWN = "unknown"  # nobody said what time it was before that boot ended: dated to right before the next one
+    FREE = "free"  # known once in that boot, counted on since
     SYNCED = "synced"  # disciplined by NTP or PTP
     GNSS = "gnss"  # disciplined by a satellite receiver
     SERVER = "server"  # corrected by the server's time in an ack

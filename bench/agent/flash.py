@@ -25,7 +25,8 @@ from agent.adapters.buffer import Buffer
 from agent.core.config import DEFAULT_FLUSH_S
 from agent.core.shedding import MIB
 from agent.ports import Reading
-from agent.services.record import Boot, Recorder, restore
+from agent.services.record import Boot, Recorder
+from agent.services.restore import restore
 from agent.wire.limits import BACKLOG_BATCH_BYTES
 from agent.wire.messages import Clock, Lane
 

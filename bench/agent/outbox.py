@@ -16,7 +16,8 @@ from pathlib import Path
 from agent.adapters.buffer import Buffer
 from agent.ports import Reading
 from agent.rules.rule import Rule, read_rules
-from agent.services.record import Boot, Recorder, restore
+from agent.services.record import Boot, Recorder
+from agent.services.restore import restore
 from agent.wire.document import parse_document
 from agent.wire.messages import Clock
 

@@ -22,7 +22,8 @@ from agent.errors import Busy, Refused, Unavailable
 from agent.ports import Reading
 from agent.rules.rule import read_rules
 from agent.services.link import Link
-from agent.services.record import Boot, Recorder, restore
+from agent.services.record import Boot, Recorder
+from agent.services.restore import restore
 from agent.services.sync import Says, Sync
 from agent.settings import Identity
 from agent.wire.codec import decode, encode

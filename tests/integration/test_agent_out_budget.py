@@ -15,7 +15,8 @@ from agent.core.outbox import readings_of
 from agent.core.shedding import MEAN, Budget
 from agent.errors import Unavailable
 from agent.ports import Reading
-from agent.services.record import Boot, Recorder, restore
+from agent.services.record import Boot, Recorder
+from agent.services.restore import restore
 from agent.wire.codec import decode
 from agent.wire.messages import Clock, DeviceEvent, Gap, Lane, Segment, Value
 

@@ -12,7 +12,8 @@ from agent.core.outbox import readings_of
 from agent.errors import Unavailable
 from agent.ports import Reading
 from agent.rules.rule import Rule, read_rules
-from agent.services.record import Boot, Recorder, restore
+from agent.services.record import Boot, Recorder
+from agent.services.restore import restore
 from agent.wire.codec import decode
 from agent.wire.document import parse_document
 from agent.wire.messages import AlarmState, Clock, DeviceEvent, Lane, Segment

@@ -1,10 +1,14 @@
 """What the families of conditions share."""
 
+from collections.abc import Callable
 from typing import Any
 
 US_PER_S = 1_000_000
 
 Memory = tuple[Any, ...]
+
+Move = Callable[[int], int]
+"""Returns a time as the clock would have told it that was set meanwhile."""
 """What a condition remembers: numbers, strings, None and tuples of them; () before the first reading."""
 
 

@@ -8,7 +8,7 @@ state is unknown until the window has filled again.
 
 from dataclasses import dataclass
 
-from agent.rules.condition.kind import US_PER_S, Memory, seconds
+from agent.rules.condition.kind import US_PER_S, Memory, Move, seconds
 from agent.rules.condition.limit import Above, Limit
 from agent.wire.messages import Value
 
@@ -53,6 +53,10 @@ class Rate:
         """Return the moment itself."""
         return t_us
 
+    def moved(self, memory: Memory, move: Move) -> Memory:
+        """Return the memory with its times moved."""
+        return tuple((move(t_us), value) for t_us, value in memory)
+
     def __str__(self) -> str:
         return f"rate {self.limit} per s over {seconds(self.window_us)}"
 
@@ -96,6 +100,13 @@ class Step:
             return now - before
         rolled = now - before + self.rollover
         return rolled if self.rollover and 0 <= rolled <= self.rollover / 2 else max(now, 0)
+
+    def moved(self, memory: Memory, move: Move) -> Memory:
+        """Return the memory with its times moved."""
+        if not memory:
+            return memory
+        before, total, points = memory
+        return before, total, tuple((move(t_us), then) for t_us, then in points)
 
     def __str__(self) -> str:
         return f"step {self.limit}" + (f" in {seconds(self.window_us)}" if self.window_us else "")

@@ -6,7 +6,7 @@ time at which the silence had lasted too long, not by the tick that noticed, so 
 
 from dataclasses import dataclass
 
-from agent.rules.condition.kind import Memory, seconds
+from agent.rules.condition.kind import Memory, Move, seconds
 from agent.wire.messages import Value
 
 
@@ -29,6 +29,10 @@ class Absent:
     def since_us(self, memory: Memory, t_us: int) -> int:
         """Return when data came last."""
         return int(memory[0]) if memory else t_us
+
+    def moved(self, memory: Memory, move: Move) -> Memory:
+        """Return the memory with its times moved."""
+        return tuple(move(t_us) for t_us in memory)
 
     def __str__(self) -> str:
         return f"no data for {seconds(self.absent_us)}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from agent.rules.condition.kind import Memory, seconds
+from agent.rules.condition.kind import Memory, Move, seconds
 from agent.wire.messages import Value
 
 
@@ -35,6 +35,13 @@ class Stuck:
         """Return when the value was seen to move last."""
         return int(memory[0]) if memory else t_us
 
+    def moved(self, memory: Memory, move: Move) -> Memory:
+        """Return the memory with its times moved."""
+        if not memory:
+            return memory
+        since_us, kept, last_us, has_moved = memory
+        return move(since_us), kept, move(last_us), has_moved
+
     def _is_same(self, value: float | str, kept: float | str) -> bool:
         if isinstance(value, str) or isinstance(kept, str):
             return value == kept
@@ -58,6 +65,10 @@ class Changed:
     def since_us(self, memory: Memory, t_us: int) -> int:  # noqa: ARG002 - a change is a moment
         """Return the moment itself."""
         return t_us
+
+    def moved(self, memory: Memory, move: Move) -> Memory:  # noqa: ARG002 - there is no time in it
+        """Return the memory as it is."""
+        return memory
 
     def __str__(self) -> str:
         return "changed"
