@@ -323,10 +323,13 @@ async def _buffer(state: StateDir) -> AsyncIterator[tuple[Buffer, Salvaged | Non
             was_left = True
             opened = await stack.enter_async_context(Buffer.open(state.buffer))
         was_left |= aside.exists() and bool(await opened.value(SALVAGING))  # the life before did not come to its end
-        salvaged = await salvage(aside, opened) if was_left else None
-        if salvaged is not None:
-            log.warning("a damaged buffer was set aside as %s; %s", aside.name, salvaged)
-        yield opened, salvaged
+        if not was_left:
+            yield opened, None
+            return
+        salvaged = await salvage(aside, opened)
+        log.warning("a damaged buffer was set aside as %s; %s", aside.name, salvaged)
+        await stack.aclose()
+        yield await stack.enter_async_context(Buffer.open(state.buffer)), salvaged
 
 
 async def _tell_salvaged(recorder: Recorder, buffer: Buffer, salvaged: Salvaged) -> None:

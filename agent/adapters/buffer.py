@@ -30,7 +30,7 @@ from agent.adapters.sqlite_file import DAMAGED_HINT, migrated, primary, transact
 from agent.core.dating import Order
 from agent.core.outbox import Row
 from agent.core.shedding import Budget, Fill, Shed, drop, excess_bytes, thin
-from agent.core.store import Depth, Ends, Stored
+from agent.core.store import FORMER, Depth, Ends, Stored
 from agent.errors import Damaged, Unavailable
 from agent.wire.limits import MAX_EVENTS, MAX_SEGMENTS
 from agent.wire.messages import Lane
@@ -299,7 +299,7 @@ class Buffer:
 
     def _renew(self, rows: Sequence[Row], bases: Mapping[Lane, int]) -> None:
         values = {key: text for lane in Lane for key, text in ((_key("base", lane), ""), (_key("mark", lane), "0"))}
-        values["store_id"] = uuid.uuid4().hex
+        values |= {"store_id": uuid.uuid4().hex, FORMER: ""}
         self._commit(rows, values, gone=bases)
         self.store_id = values["store_id"]
         self._marks = dict.fromkeys(Lane, 0)

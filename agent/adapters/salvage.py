@@ -2,7 +2,7 @@
 
 Rows are walked by seq; where SQLite says that a page is damaged, the walk goes on behind it, by steps that double until
 something can be read again. So the cost is bounded by the damage, not by what seqs there could be. Rows keep their
-seqs in the new file, which has a store_id of its own, and what is missing between them becomes gap records.
+seqs in the new file, and what is missing between them becomes gap records.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from agent.adapters.buffer import Buffer
 from agent.adapters.lots import TABLES
 from agent.core.dating import UNDATED
 from agent.core.outbox import Row
+from agent.core.store import FORMER
 from agent.wire.codec import decode
 from agent.wire.errors import WireError
 from agent.wire.messages import DeviceEvent, Gap, Lane, Segment
@@ -34,6 +35,7 @@ OWN_VALUES = (
     "thinned.",
     "undated.",
     "dating",
+    FORMER,
 )  # of the file itself, and not of what is in it
 ACKED = "nothing is missing: the rows up to here came under the buffer's former store_id"
 LOST = "the buffer's file was damaged, and these rows could not be read any more"
@@ -53,7 +55,11 @@ class Salvaged:
 
 
 async def salvage(path: Path, buffer: Buffer) -> Salvaged:
-    """Carry over what can be read of the file at `path`; raises Unavailable if the new buffer cannot be written."""
+    """Carry over what can be read of the file at `path`; raises Unavailable if the new buffer cannot be written.
+
+    The buffer is to be opened anew then: where the damaged file's name can be read, it goes by that until the fleet,
+    asked under it, has said which rows it has.
+    """
     wreck = _Wreck(path)
     try:
         values = await asyncio.to_thread(wreck.read_values)
@@ -64,6 +70,11 @@ async def salvage(path: Path, buffer: Buffer) -> Salvaged:
             while chunk := await asyncio.to_thread(_take, walk):
                 await buffer.commit(chunk, {})
                 rows += len(chunk)
+        if wreck.store_id and await buffer.value(FORMER) is None:
+            tops = {lane: (await buffer.ends(lane)).next_seq - 1 for lane in Lane}
+            values |= {"store_id": wreck.store_id, FORMER: "1"} | {
+                f"base.{lane}": str(top) for lane, top in tops.items()
+            }
         await buffer.commit([], values)
     finally:
         wreck.close()
@@ -79,6 +90,7 @@ class _Wreck:
 
     def __init__(self, path: Path) -> None:
         self.gaps: list[Gap] = []
+        self.store_id = ""  # "" if it cannot be read
         self._marks = dict.fromkeys(Lane, 0)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
@@ -91,6 +103,7 @@ class _Wreck:
         values: dict[str, str] = {}
         with contextlib.suppress(sqlite3.Error):
             values.update(self._db.execute("SELECT key, value FROM value"))
+        self.store_id = values.get("store_id", "")
         for lane in Lane:
             self._marks[lane] = int(values.get(f"mark.{lane}") or 0)
         return {key: value for key, value in values.items() if not key.startswith(OWN_VALUES)}
@@ -99,7 +112,7 @@ class _Wreck:
         """Yield the rows that the fleet has not acked, as far as they can be read; holes become gap records."""
         before: tuple[Row, int] | None = None
         for row, through in self._readable(lane):
-            if before is None and row.seq > 1:
+            if before is None and row.seq > 1 and not self.store_id:
                 self._note(lane, 1, row.seq - 1, row.from_us, row.from_us, 0, ACKED)
             elif before is not None and row.seq > before[0].seq + 1:
                 last, last_through = before

@@ -12,6 +12,10 @@ from agent.core.outbox import Row
 from agent.core.shedding import Shed
 from agent.wire.messages import Lane
 
+FORMER = "former"
+"""Key of the value that is "1" while the store_id is that of a damaged file, whose rows were carried over here: the
+fleet is asked once more under that name what it has, and then the buffer takes a name of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Depth:

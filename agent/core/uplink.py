@@ -23,7 +23,8 @@ A device's card may be put back to an older image of itself, too. Then the buffe
 fleet has already seen and would take for rows it knows: a loss that nobody notices. So in each life, before any row
 leaves, a batch without rows asks on each lane where the fleet stands. A mark above `base`, the top of the lane when it
 was last known to be in step, means that the buffer went back: it takes a new store_id, and what it wrote since is sent
-under that.
+under that. So does a buffer whose rows were carried over from a damaged file, whatever the fleet says: the answer,
+under the damaged file's name, tells which of them the fleet has.
 
 When a batch leaves: telemetry when `next_s` of the last ack is over; events with it; urgent events (alarms) at once;
 at once also whatever follows a batch that was cut at its size limit, since that is what a backlog is. After an
@@ -104,7 +105,7 @@ class Uplink:
     """The machine. `ends` gives each lane's (mark, top) as the buffer knows them; `rng` is a seeded source.
 
     `bases` gives each lane's top when the buffer was last known to be in step with the fleet; without them there is
-    nothing to prove.
+    nothing to prove. `is_former` says that the buffer still goes by the name of a damaged file.
     """
 
     def __init__(  # noqa: PLR0913 - what it goes on from, and what it is run by
@@ -116,6 +117,7 @@ class Uplink:
         pace: Pace | None = None,
         *,
         bases: Mapping[Lane, int] | None = None,
+        is_former: bool = False,
     ) -> None:
         self._pace = pace = pace or Pace()
         self._rng = rng
@@ -136,6 +138,7 @@ class Uplink:
             self._lanes[name].is_proven = False
         self._lanes[Lane.EVENTS].urgent = self._lanes[Lane.EVENTS].top  # an earlier life did not say which are
         self._is_renewing = False
+        self._is_former = is_former
         self._gate = Gate()
         self._told_s = 0  # for how long the fleet was told not to wait for a call
         self._is_called = False  # a call is due, and has not left
@@ -323,7 +326,7 @@ class Uplink:
             self._prove(lane)
             if self._went_back():
                 return self._renew({name: min(it.base, it.fleet_mark) for name, it in self._lanes.items()})
-            if lane.fleet_mark > lane.base:
+            if self._is_former or lane.fleet_mark > lane.base:
                 return []  # the other lane is to be asked first
         is_behind = ack.acked_seq is not None and ack.acked_seq < flight.prev_seq
         if ack.refused is not None and ack.refused.quarantined:
@@ -344,9 +347,10 @@ class Uplink:
                 other.owed |= other.top > other.cursor
 
     def _went_back(self) -> bool:
-        """Tell, once both lanes have been answered, whether the fleet has what the buffer never wrote."""
+        """Tell, once both lanes have been answered, whether the buffer needs another name than it asked under."""
         lanes = self._lanes.values()
-        return all(lane.is_proven for lane in lanes) and any(lane.fleet_mark > lane.base for lane in lanes)
+        is_behind = self._is_former or any(lane.fleet_mark > lane.base for lane in lanes)
+        return is_behind and all(lane.is_proven for lane in lanes)
 
     def _renew(self, bases: Mapping[Lane, int]) -> list[Action]:
         """Ask for a new store_id; what is in flight under the old one is nobody's any more."""
@@ -359,6 +363,7 @@ class Uplink:
         self._is_renewing = False
         for lane in self._lanes.values():
             if event.is_done:
+                self._is_former = False
                 lane.mark = lane.cursor = lane.base = lane.fleet_mark = 0
                 lane.is_proven = True
             else:

@@ -285,7 +285,7 @@ class Recorder:
                 raise
 
     async def renew(self, bases: Mapping[Lane, int]) -> None:
-        """Give the buffer, which went back in time, a new store_id; raises Unavailable.
+        """Give the buffer a new store_id, since the fleet knows other rows by its name; raises Unavailable.
 
         Rows go on being numbered as they were; a gap record without readings explains why those before are missing.
         """
@@ -297,7 +297,7 @@ class Recorder:
                 reason = "nothing is missing: the rows up to here came under the buffer's former store_id"
                 gap = Gap(lane, 1, base, now_us, now_us, 0, reason)
                 if base:
-                    text = f"The buffer's file is older than what the fleet has of it ({lane}): it took a new store_id."
+                    text = f"The buffer took a new store_id; its {lane} up to row {base} came under the former one."
                     self.event("buffer.renewed", lane, text, gap=gap)
             while self._pending[Lane.EVENTS]:
                 self._sending.append(self._unqueue(Lane.EVENTS))

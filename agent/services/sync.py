@@ -15,7 +15,7 @@ from agent import __version__
 from agent.core import allowance
 from agent.core.allowance import Allowance, Metering
 from agent.core.backoff import Rng
-from agent.core.store import Store
+from agent.core.store import FORMER, Store
 from agent.core.uplink import Uplink
 from agent.core.uplink_events import (
     Acked,
@@ -165,6 +165,7 @@ class Sync:
             self._rng,
             self._clock.mono_s(),
             bases={lane: end.base for lane, end in ends.items()},
+            is_former=bool(await self._store.value(FORMER)),
         )
         self._recorder.on_committed = self._committed
         self._allowance.restore(await self._store.value(ALLOWANCE_KEY))

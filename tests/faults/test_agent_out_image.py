@@ -10,6 +10,7 @@ from agent_out import Authority, Fleet, gateway, until
 from test_agent_out_roads import device
 
 from agent.adapters.buffer import Buffer
+from agent.adapters.salvage import salvage
 from agent.core.outbox import Row
 from agent.wire.messages import Lane
 
@@ -60,6 +61,32 @@ def test_a_buffer_that_went_back_takes_a_new_store_id_and_sends_what_it_wrote_si
             assert len(set(fleet.readings)) == 40
             kinds = [event.kind for batch in fleet.batches for event in batch.events]
             assert "buffer.renewed" in kinds
+
+    asyncio.run(main())
+
+
+def test_a_damaged_buffer_whose_last_ack_was_lost_sends_nothing_twice(authority: Authority, tmp_path: Path):
+    path, new = tmp_path / "b.db", tmp_path / "new.db"
+
+    async def main() -> None:
+        fleet = Fleet()
+        async with gateway(fleet, authority) as port:
+            async with device(authority.identity(port), path) as one:
+                one.send(30)
+                await until(lambda: len(fleet.readings) == 30)
+                first_store = one.buffer.store_id
+            with contextlib.closing(sqlite3.connect(path)) as db:
+                db.execute("DELETE FROM value WHERE key LIKE 'mark.%'")  # as a lost ack leaves it, and worse
+                db.commit()
+            async with Buffer.open(new) as buffer:
+                assert (await salvage(path, buffer)).rows > 0
+
+            async with device(authority.identity(port), new) as one:
+                one.sent = [float(i) for i in range(1000)]
+                one.send(5)
+                await until(lambda: len(fleet.readings) == 35)
+                assert one.buffer.store_id != first_store
+        assert len(set(fleet.readings)) == 35
 
     asyncio.run(main())
 

@@ -10,6 +10,7 @@ import pytest
 from agent.adapters.buffer import PAGE_BYTES, Buffer
 from agent.adapters.salvage import Salvaged, salvage
 from agent.core.outbox import Columns, Moment, Row
+from agent.core.store import FORMER
 from agent.errors import Damaged
 from agent.ports import Reading
 from agent.wire.messages import Clock, Lane
@@ -87,14 +88,20 @@ def test_a_file_of_which_nothing_can_be_read_is_survived(tmp_path: Path):
     asyncio.run(main())
 
 
-def test_the_new_file_goes_by_another_name(tmp_path: Path):
+def test_the_new_file_goes_by_the_old_name_until_the_fleet_has_said_what_it_has(tmp_path: Path):
     async def main() -> None:
         await fill(tmp_path / "b.db")
         async with Buffer.open(tmp_path / "b.db") as old:
             before = old.store_id
         await carry_over(tmp_path / "b.db", tmp_path / "new.db")
         async with Buffer.open(tmp_path / "new.db") as new:
+            ends = await new.ends(Lane.TELEMETRY)
+            assert (new.store_id, await new.value(FORMER)) == (before, "1")
+            assert (ends.base, ends.next_seq) == (500, 501)
+            await new.renew([], {Lane.EVENTS: 0, Lane.TELEMETRY: 200})
+        await carry_over(tmp_path / "b.db", tmp_path / "new.db")  # a salvage that was cut before it was told
+        async with Buffer.open(tmp_path / "new.db") as new:
             assert new.store_id != before
-            assert (await new.ends(Lane.TELEMETRY)).next_seq == 501
+            assert not await new.value(FORMER)
 
     asyncio.run(main())
