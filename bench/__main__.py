@@ -1,7 +1,8 @@
 """Run the benchmarks of one side, or of both: `python -m bench [agent|fleet] [NAME …]`.
 
 Each benchmark is a script in `bench/agent` or `bench/fleet` that prints its figures with the peer or the limit beside
-them, from the same run, as a ratio. They assert nothing. Those of `LONG` take most of an hour: they run when named.
+them, from the same run, as a ratio. They assert nothing. Those of `LONG` take minutes to most of an hour: they run
+when named.
 """
 
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SIDES = ("agent", "fleet")
-LONG = ("fuzz", "soak")
+LONG = ("fuzz", "growth", "hint", "overload", "soak", "steady10k", "storm")
 
 
 def main(words: list[str]) -> int:

@@ -19,6 +19,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fixtures")]
 
 from databases import postgres  # noqa: E402 - found through the line above
 
+from firmware_sim.swarm.meter import Usage, usages  # noqa: E402 - the same
+
 READY_S = 60.0
 SWARM = (sys.executable, "-m", "firmware_sim", "swarm")
 
@@ -31,6 +33,7 @@ class Running:
     url: str
     folder: Path
     watched: dict[str, int]
+    idle_broker_bytes: int  # resident, before anybody connects
 
     @property
     def token(self) -> str:
@@ -92,7 +95,8 @@ def _server(folder: Path, watched: dict[str, int], options: Sequence[str]) -> It
         listening = threading.Thread(target=process.stdout.read)
         listening.start()
         try:
-            yield Running(process, found[1], folder, {"fleet": process.pid, **watched})
+            broker = usages({"fleet": process.pid}).get("nats-server", Usage(0.0, 0))
+            yield Running(process, found[1], folder, {"fleet": process.pid, **watched}, broker.rss_bytes)
         finally:
             process.send_signal(signal.SIGTERM)
             try:

@@ -1,7 +1,7 @@
 """One TLS connection on the loop: mutual TLS from a device's own key and certificate, bytes in both directions.
 
-A context is dear and a connection copies what it needs of it, so all devices share one context, into which each
-connection's key and certificate are loaded a moment before it is made.
+Reading key and certificate takes OpenSSL longer than the handshake, and a context that has them 17 KB, so each device
+keeps its own from its first connection on. Sessions are not resumed: agents do not either.
 """
 
 import errno
@@ -21,15 +21,18 @@ class Trust:
     """What a device believes, and how it proves itself."""
 
     def __init__(self, ca: Path, host: str) -> None:
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._context.load_verify_locations(ca)
-        self._host = host
+        self._ca, self._host = ca, host
+        self._contexts: dict[Path | None, ssl.SSLContext] = {}
 
     def wrap(self, plain: socket.socket, identity: Path | None) -> ssl.SSLSocket:
-        """Return the TLS end of a socket that connects; `identity` is a PEM file with key and certificate."""
-        if identity is not None:
-            self._context.load_cert_chain(identity)
-        return self._context.wrap_socket(plain, server_hostname=self._host, do_handshake_on_connect=False)
+        """Return the TLS end of a socket that is connected; `identity` is a PEM file with key and certificate."""
+        context = self._contexts.get(identity)
+        if context is None:
+            context = self._contexts[identity] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(self._ca)
+            if identity is not None:
+                context.load_cert_chain(identity)
+        return context.wrap_socket(plain, server_hostname=self._host, do_handshake_on_connect=False)
 
 
 class Channel:

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from firmware_sim.swarm.crew import US, Crew
 from firmware_sim.swarm.member import Identity, Member
+from firmware_sim.swarm.meter import Latency
 from firmware_sim.swarm.rogue import Repeater, SlowReader
 
 BURST_FROM_US = 30 * 86_400 * US  # a burst's readings begin so long ago
@@ -89,7 +90,26 @@ class Director:
             self._deadline = loop.now + self._times.run_s
             self._wait(self._all_done, self._over)
             return
-        loop.at(loop.now + spread_s + self._times.run_s, self._second_part)
+        self._deadline = loop.now + spread_s + self._times.run_s
+        self._wait(self._all_linked, self._settle)
+        loop.at(self._deadline, self._second_part)
+
+    def _all_linked(self) -> bool:
+        crew = self._crew
+        return crew.meter.connected >= sum(crew.uses_link(member.identity.number) for member in crew.members)
+
+    def _settle(self) -> None:
+        """Count latencies from when the coming up is over, a pace after the last link is there."""
+        loop, meter = self._crew.loop, self._crew.meter
+        begun_s = loop.now - (meter.samples[-1].t_s if meter.samples else 0.0)
+
+        def settled() -> None:
+            if self.phase == self._mode:
+                meter.latency = Latency()
+                self.marks["settled_s"] = round(loop.now - begun_s, 3)
+
+        pace_s = max((member.next_s for member in self._crew.members), default=0.0)
+        loop.at(loop.now + pace_s, settled)
 
     def _second_part(self) -> None:
         if self._mode is Mode.STORM:
@@ -103,7 +123,6 @@ class Director:
         """Begin to send, and to measure, when all links are up."""
         crew = self._crew
         self.phase, crew.is_holding = "holding", True
-        links = sum(crew.uses_link(member.identity.number) for member in crew.members)
         self._deadline = crew.loop.now + DRAIN_S
 
         def released() -> None:
@@ -116,7 +135,7 @@ class Director:
             self.marks["readings_a_s"] = round((crew.meter.readings - readings) / (crew.loop.now - begun_s), 1)
             self._drain()
 
-        self._wait(lambda: crew.meter.connected >= links, released)
+        self._wait(self._all_linked, released)
 
     def _storm(self) -> None:
         self.phase = "gone"

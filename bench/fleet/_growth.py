@@ -1,0 +1,66 @@
+"""A swarm at the fleet's pace, and what it costs: shared by the benchmarks of many devices."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from _swarm import Running, serving
+
+SYNC_EVERY = ("--sync-every", "10")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What so many devices cost in the steady state."""
+
+    devices: int
+    readings_a_s: float
+    cores: dict[str, float]
+    rss_mib: dict[str, tuple[float, float]]  # at the begin and at the end of what is counted
+    ack_p50_s: float
+    ack_p99_s: float
+    nats_kib: float  # a connection
+    verdict: dict[str, Any]
+    errors: dict[str, int]
+
+
+def steady(fleet: Running, devices: int, seconds: float, *, show: bool = False) -> Cost:
+    """Run ten series each ten seconds of so many devices, a call each ten seconds."""
+    report = fleet.swarm(
+        *("--mode", "steady", "--devices", str(devices), "--series", "10", "--every", "10s", "--for", f"{seconds}s"),
+        show=show,
+    )
+    samples = report["samples"]
+    settled_s = report["marks"].get("settled_s", samples[len(samples) // 2]["t_s"])
+    counted = [one for one in samples if settled_s <= one["t_s"] <= seconds] or samples[-2:]
+    first, last = counted[0], counted[-1]
+    took_s = max(last["t_s"] - first["t_s"], 1e-3)
+    names = [name for name in last["usage"] if name in first["usage"]]
+    after = last["usage"].get("nats-server", {"rss_bytes": 0})["rss_bytes"]
+    return Cost(
+        devices=devices,
+        readings_a_s=(last["readings"] - first["readings"]) / took_s,
+        cores={name: (last["usage"][name]["cpu_s"] - first["usage"][name]["cpu_s"]) / took_s for name in names},
+        rss_mib={
+            name: (first["usage"][name]["rss_bytes"] / 2**20, last["usage"][name]["rss_bytes"] / 2**20)
+            for name in names
+        },
+        ack_p50_s=report["ack_s"]["p50"],
+        ack_p99_s=report["ack_s"]["p99"],
+        nats_kib=(after - fleet.idle_broker_bytes) / 1024 / devices,
+        verdict=report["verdict"],
+        errors=report["errors"],
+    )
+
+
+def tell(cost: Cost) -> None:
+    """Print a cost in lines."""
+    used = ", ".join(f"{name} {cores:.2f}" for name, cores in cost.cores.items())
+    memory = ", ".join(f"{name} {first:.0f} -> {last:.0f}" for name, (first, last) in cost.rss_mib.items())
+    print(f"  {cost.readings_a_s:,.0f} readings/s acked; cores: {used}")
+    print(f"  ack p50 {cost.ack_p50_s * 1000:.0f} ms, p99 {cost.ack_p99_s * 1000:.0f} ms; MiB resident: {memory}")
+    print(f"  nats-server {cost.nats_kib:.0f} KiB a connection; errors {cost.errors or 'none'}")
+    said = "nothing lost, doubled or changed" if cost.verdict["clean"] else f"NOT CLEAN {cost.verdict}"
+    print(f"  {cost.verdict['acked']:,} readings held against the ledger: {said}")
+
+
+__all__ = ["SYNC_EVERY", "Cost", "serving", "steady", "tell"]
