@@ -103,7 +103,8 @@ async def _serve_on(
         secret = await _first_token(db, settings.admin_token)
         listening = Listening(_nats_host(), settings.link_port, certificate, authority.ca_path)
         broker = Broker(settings.nats, listening, program)
-        ingest = Ingest(db, AckPolicy(settings.sync_every_s, settings.link_port))
+        limits = (settings.device_readings_s, settings.product_readings_s)
+        ingest = Ingest(db, AckPolicy(settings.sync_every_s, settings.link_port, *limits))
         link = Link(db, ingest, broker)
         gateway = listen.device_server(
             create_gateway(db, authority, ingest, grace_us=settings.renewal_grace_us), context

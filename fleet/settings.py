@@ -10,6 +10,7 @@ The data directory:
 """
 
 import ipaddress
+import math
 import re
 import socket
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Settings:
     names: tuple[str, ...] = ()  # by which devices call this server; the first stands in claims
     database: str = ""  # "": SQLite in the data directory
     sync_every_s: float = 5.0  # devices are told to call so often
+    device_readings_s: float = 0.0  # that one device may send in the long run; 0: no limit
+    product_readings_s: float = 0.0  # that all devices of one product may send
     renewal_grace_days: float = 180.0  # after a certificate's end, in which its device may still renew it
     api_certificate: Path | None = None  # PEM, with the chain: the API and console are HTTPS then
     api_key: Path | None = None  # PEM
@@ -54,6 +57,11 @@ class Settings:
             raise Misconfigured(
                 f"devices cannot call every {self.sync_every_s:g} s",
                 hint=f"Choose --sync-every from {MIN_SYNC_EVERY_S} to {MAX_NEXT_S}.",
+            )
+        if not 0 <= self.device_readings_s < math.inf or not 0 <= self.product_readings_s < math.inf:
+            raise Misconfigured(
+                "a limit of readings a second is a number from 0 on",
+                hint="Choose --device-readings and --product-readings; 0: no limit.",
             )
         if not 0 <= self.renewal_grace_days <= MAX_GRACE_DAYS:
             raise Misconfigured(

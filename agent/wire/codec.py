@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar, cast
 
 from agent.wire import limits, messages
@@ -44,6 +44,7 @@ T = TypeVar("T")
 GZIP_LEVEL = 6
 BACKLOG_GZIP_LEVEL = 4  # half the time of 6, for 7 % more bytes
 BATCH_ID_CHARS = 16
+MAX_KNOWN_NAMES = 4096  # of series, with their units, that need not be checked again
 _FLOATS = frozenset({float})
 NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.:/-]{{0,{limits.MAX_NAME_CHARS - 1}}}")
 
@@ -227,7 +228,30 @@ def _check_segment(segment: Segment, place: str) -> None:
     if not segment.series:
         raise WireError(f"{place}.series", "empty")
     for i, series in enumerate(segment.series):
-        _check_series(series, f"{place}.series[{i}]")
+        if not _is_plain(series):
+            _check_series(series, f"{place}.series[{i}]")
+
+
+def _is_plain(series: Series) -> bool:
+    """Tell at a glance that `_check_series` finds nothing wrong, as with nearly all there is; False says nothing."""
+    dt, v = series.dt, series.v
+    return (
+        len(series.name) <= limits.MAX_NAME_CHARS
+        and len(series.unit) <= limits.MAX_UNIT_CHARS
+        and _is_named(series.name, series.unit)
+        and 0 < len(v) <= limits.MAX_READINGS
+        and len(dt) == len(v)
+        and dt[0] == 0
+        and min(dt) >= 0
+        and limits.MIN_TIME_US <= series.t0_us <= series.t0_us + sum(dt) <= limits.MAX_TIME_US
+        and set(map(type, v)) == _FLOATS
+        and math.isfinite(sum(cast("tuple[float, ...]", v)))  # one that is not finite makes the sum so too
+    )
+
+
+@lru_cache(MAX_KNOWN_NAMES)
+def _is_named(name: str, unit: str) -> bool:
+    return NAME.fullmatch(name) is not None and unit.isascii() and "\0" not in unit
 
 
 def _check_series(series: Series, place: str) -> None:
@@ -245,8 +269,6 @@ def _check_series(series: Series, place: str) -> None:
         raise WireError(f"{place}.dt[{at}]", f"{series.dt[at]} is negative")
     _check_time(series.t0_us, f"{place}.t0_us")
     _check_time(series.t0_us + sum(series.dt), f"{place}.dt")
-    if set(map(type, series.v)) == _FLOATS and math.isfinite(sum(cast("tuple[float, ...]", series.v))):
-        return  # nearly all there is; a sum of finite values that is not finite itself is looked at one by one
     for i, value in enumerate(series.v):
         _check_value(value, f"{place}.v[{i}]")
 

@@ -49,6 +49,26 @@ from fleet.cli.shell import Command
     help="How often devices are told to call.",
 )
 @click.option(
+    "--device-readings",
+    "device_readings_s",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="A_SECOND",
+    envvar="FLEET_DEVICE_READINGS",
+    help="Readings that one device may send in the long run; 0: no limit.",
+)
+@click.option(
+    "--product-readings",
+    "product_readings_s",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="A_SECOND",
+    envvar="FLEET_PRODUCT_READINGS",
+    help="The same, of all devices of one product together.",
+)
+@click.option(
     "--renewal-grace-days",
     type=float,
     default=180.0,

@@ -6,6 +6,7 @@ two together.
 """
 
 import re
+import zlib
 
 import msgspec
 
@@ -14,6 +15,7 @@ from agent.wire.errors import WireError
 from agent.wire.limits import MAX_TEXT_CHARS
 from agent.wire.messages import Batch
 
+_EVENTS = b'{"events"'
 _decoder = msgspec.json.Decoder(Batch)
 _PLACE = re.compile(r"^(?P<problem>.*) - at `(?P<place>\$.*)`$", re.DOTALL)
 
@@ -31,6 +33,14 @@ def decode_batch(payload: bytes) -> Batch:
         raise WireError("$", f"not JSON: {_printable(str(error))}") from error
     check_batch(batch)
     return batch
+
+
+def is_events(payload: bytes) -> bool:
+    """Tell at a glance, undecoded, whether a payload is most likely a batch of events, as agents write it."""
+    try:
+        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(payload[:256], len(_EVENTS)) == _EVENTS
+    except zlib.error:
+        return False
 
 
 def _located(text: str) -> WireError:

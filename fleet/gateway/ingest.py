@@ -28,9 +28,11 @@ from fleet.core.actor import FLEET
 from fleet.core.event import Event
 from fleet.core.hole import Row
 from fleet.core.intake import Effects, Standing, decide, is_ordinary
+from fleet.core.limit import MAX_KEYS, Limit
+from fleet.core.pace import Pace
 from fleet.errors import Busy, FleetError
 from fleet.gateway import lanes
-from fleet.gateway.decode import decode_batch
+from fleet.gateway.decode import decode_batch, is_events
 from fleet.store import alarm, batch, config, event, gap, intake, latest, mark, presence, quarantine, reported, rule
 from fleet.store.database import Database, Done, settle
 from fleet.store.device import unknown
@@ -38,6 +40,8 @@ from fleet.store.gather import Gathered
 from fleet.store.intake import Wanted
 
 MAX_TAKING_BATCHES = 2048  # batches between arrival and ack, all devices
+MAX_TAKING_EVENTS = 512  # batches of events that are taken beyond that
+MAX_TAKING_OF_ONE = 8  # batches of one device: one in flight a lane, and room for what is sent again
 MAX_TAKING_BYTES = 64 * 1024 * 1024  # bytes of their payloads
 DECODE_ASIDE_BYTES = 16 * 1024  # larger payloads are decoded in a thread, so that small ones need not wait
 QUARANTINE_RULE = "fleet.quarantine"
@@ -46,10 +50,12 @@ MAX_EVENT_TEXT_CHARS = 2048
 
 @dataclass(frozen=True, slots=True)
 class AckPolicy:
-    """What every ack says: the pace of the devices, and where the link listens."""
+    """What every ack says: the pace of the devices, and where the link listens; and how much they may send."""
 
     next_s: float = 5.0
     link_port: int = 0  # 0: no link
+    device_readings_s: float = 0.0  # readings a second of one device, in the long run; 0: no limit
+    product_readings_s: float = 0.0  # of all devices of one product, at this node
 
 
 @dataclass(slots=True)
@@ -63,6 +69,7 @@ class Taken:
     told: Batch | None = None  # None: it cannot be read …
     problem: WireError | None = None  # … because of this
     rows: Sequence[Row] = ()
+    owed_s: float = 0.0  # until its device may send again, under the limits
 
     def decode(self) -> None:
         """Read the payload."""
@@ -95,6 +102,11 @@ class Ingest:
         self._now_us = clock
         self._taking_batches = 0
         self._taking_bytes = 0
+        self._taking_of: dict[str, int] = {}  # batches by device
+        self._pace = Pace(policy.next_s)
+        self._of_device = Limit(policy.device_readings_s)
+        self._of_product = Limit(policy.product_readings_s)
+        self._products: dict[str, str] = {}  # of devices that were heard, where products are limited
 
     async def take(self, device_id: str, payload: bytes, road: str) -> Ack:
         """Store one batch and return its ack, after COMMIT. `road` is "link" or "gateway".
@@ -108,15 +120,19 @@ class Ingest:
 
     def offer(self, device_id: str, payload: bytes, road: str, done: Done) -> None:
         """Take one batch in; `done` gets its ack, after COMMIT, or what `take` would raise. Raises Busy itself."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         taken = Taken(device_id, payload, road, self._now_us())
-        self._admit(taken)
+        self._admit(taken, began_s)
 
         def answered(ack: Ack | None, error: BaseException | None) -> None:
-            self._taking_batches -= 1
-            self._taking_bytes -= len(payload)
+            self._release(taken)
+            now_s = loop.time()
+            self._pace.note(now_s - began_s, self._db.fill, now_s)
             done(ack, error)
 
-        def submit(taken: Taken) -> None:
+        def submit() -> None:
+            self._charge(taken, began_s)
             try:
                 self._db.submit(self.store_all, taken, answered, first=taken.is_first)
             except Busy as busy:
@@ -124,10 +140,10 @@ class Ingest:
 
         if len(payload) <= DECODE_ASIDE_BYTES:
             taken.decode()
-            submit(taken)
+            submit()
             return
-        aside = asyncio.get_running_loop().run_in_executor(None, taken.decode)
-        aside.add_done_callback(lambda _: submit(taken))
+        aside = loop.run_in_executor(None, taken.decode)
+        aside.add_done_callback(lambda _: submit())
 
     async def birth(self, device_id: str, birth: Birth) -> None:
         """Note that a device's link came up."""
@@ -166,10 +182,11 @@ class Ingest:
                 answers.append(trouble or unknown(one.device_id))
                 continue
             told = one.told
+            self._note_product(standing)
             effects = None if told is None else decide(standing, told, one.rows, received_us=one.received_us)
             if told is not None and effects is not None and self._is_ordinary(conn, standing, told, effects):
                 health = _health_json(told)
-                next_s = max(self._next_s(), told.next_s)
+                next_s = max(self._next_s(one.owed_s), told.next_s)
                 gathered.add(
                     standing, told, effects, one.payload, received_us=one.received_us, next_s=next_s, health_json=health
                 )
@@ -206,7 +223,7 @@ class Ingest:
             self._judge(conn, standing, taken, told, effects)
         if effects.latest is not None:
             latest.put(conn, device_id, effects.latest)
-        self._note_heard(conn, standing, told, received_us=received_us)
+        self._note_heard(conn, taken, standing, told)
         document = None
         if standing.desired not in (0, told.reported.handled):
             document = config.desired(conn, device_id)
@@ -240,7 +257,7 @@ class Ingest:
     def _refuse(self, conn: Connection, taken: Taken, standing: Standing, error: WireError) -> Ack:
         """Keep a batch that cannot be stored as data, and say so: event, alarm, ack."""
         device_id, payload, received_us = taken.device_id, taken.payload, taken.received_us
-        presence.seen(conn, device_id, standing.facts, now_us=received_us, next_s=self._next_s())
+        presence.seen(conn, device_id, standing.facts, now_us=received_us, next_s=self._next_s(taken.owed_s))
         about = {"place": error.place, "problem": error.problem}
         if quarantine.put(conn, device_id, payload, **about, road=taken.road, received_us=received_us):
             text = f"A batch of {device_id} could not be read and is in quarantine: {error}"[:MAX_EVENT_TEXT_CHARS]
@@ -251,14 +268,14 @@ class Ingest:
         refusal = Refusal(error.place[:MAX_TEXT_CHARS], error.problem[:MAX_TEXT_CHARS], quarantined=True)
         return self._ack(taken, standing, acked_seq=None, refused=refusal)
 
-    def _note_heard(self, conn: Connection, standing: Standing, told: Batch, *, received_us: int) -> None:
-        device_id = standing.device_id
+    def _note_heard(self, conn: Connection, taken: Taken, standing: Standing, told: Batch) -> None:
+        device_id, received_us = taken.device_id, taken.received_us
         presence.seen(
             conn,
             device_id,
             standing.facts,
             now_us=received_us,
-            next_s=max(self._next_s(), told.next_s),
+            next_s=max(self._next_s(taken.owed_s), told.next_s),
             boot_id=told.boot_id,
             health_json=_health_json(told),
         )
@@ -282,22 +299,61 @@ class Ingest:
             acked_seq=acked_seq,
             server_us=self._now_us(),
             config_revision=standing.desired,
-            next_s=self._policy.next_s,
+            next_s=max(self._pace.next_s, taken.owed_s),
             link_port=self._policy.link_port,
             config=document,
             refused=refused,
         )
 
-    def _next_s(self) -> int:
-        return math.ceil(self._policy.next_s)
+    def _next_s(self, least_s: float = 0.0) -> int:
+        return math.ceil(max(self._pace.next_s, least_s))
 
-    def _admit(self, taken: Taken) -> None:
-        """Bound what is on its way: beyond it devices are told to come again, long before memory grows."""
-        size_bytes = len(taken.payload)
-        if self._taking_batches >= MAX_TAKING_BATCHES or self._taking_bytes + size_bytes > MAX_TAKING_BYTES:
+    def _admit(self, taken: Taken, now_s: float) -> None:
+        """Bound what is on its way: beyond it devices are told to come again, long before memory grows.
+
+        Events pass where telemetry does not: alarms above all must come through a server that is behind.
+        """
+        device_id, size_bytes = taken.device_id, len(taken.payload)
+        if self._taking_of.get(device_id, 0) >= MAX_TAKING_OF_ONE:
+            raise Busy(f"{MAX_TAKING_OF_ONE} batches of {device_id} are on their way", retry_after_s=self._next_s())
+        if self._taking_batches >= MAX_TAKING_BATCHES + MAX_TAKING_EVENTS * is_events(taken.payload):
+            self._pace.note(0.0, 1.0, now_s)
             raise Busy("too many batches are on their way to the database", retry_after_s=self._next_s())
+        if self._taking_bytes + size_bytes > MAX_TAKING_BYTES:
+            raise Busy("too much is on its way to the database", retry_after_s=self._next_s())
+        owed_s = self._owed_s(device_id, now_s)
+        if owed_s and not is_events(taken.payload):
+            text = f"{device_id} sends more than it may ({self._policy.device_readings_s:g} readings/s, "
+            text += f"its product {self._policy.product_readings_s:g}; 0: no limit)"
+            raise Busy(text, retry_after_s=math.ceil(owed_s))
         self._taking_batches += 1
         self._taking_bytes += size_bytes
+        self._taking_of[device_id] = self._taking_of.get(device_id, 0) + 1
+
+    def _release(self, taken: Taken) -> None:
+        self._taking_batches -= 1
+        self._taking_bytes -= len(taken.payload)
+        left = self._taking_of.pop(taken.device_id) - 1
+        if left:
+            self._taking_of[taken.device_id] = left
+
+    def _charge(self, taken: Taken, now_s: float) -> None:
+        """Count a batch against the limits of its device and its product; who owes is told when to come."""
+        readings = sum([row.readings for row in taken.rows])
+        self._of_device.spend(taken.device_id, readings, now_s)
+        self._of_product.spend(self._products.get(taken.device_id, ""), readings, now_s)
+        taken.owed_s = self._owed_s(taken.device_id, now_s)
+
+    def _owed_s(self, device_id: str, now_s: float) -> float:
+        product_id = self._products.get(device_id)
+        of_product = self._of_product.wait_s(product_id, now_s) if product_id else 0.0
+        return max(self._of_device.wait_s(device_id, now_s), of_product)
+
+    def _note_product(self, standing: Standing) -> None:
+        if self._policy.product_readings_s:
+            if len(self._products) >= MAX_KEYS:
+                self._products.clear()
+            self._products[standing.device_id] = standing.product_id
 
 
 def _health_json(told: Batch) -> str | None:

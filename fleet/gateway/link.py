@@ -16,6 +16,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import nats
 import structlog
@@ -27,11 +28,12 @@ from nats.errors import Error as NatsError
 from agent.wire.codec import NAME, decode, encode
 from agent.wire.errors import WireError
 from agent.wire.limits import MAX_SERIES, MAX_UNIT_CHARS, MAX_VALUE_CHARS
-from agent.wire.messages import Birth, ConfigDocument, Live, Watch, Will
-from agent.wire.topics import Down, Up, down, subject, up
-from fleet.errors import Busy, NotFound, Refused
+from agent.wire.messages import Ack, Birth, ConfigDocument, Live, Watch, Will
+from agent.wire.topics import Down, Up, device_of, down, subject, up
+from fleet.errors import Busy, FleetError, NotFound, Refused
 from fleet.gateway import callout
 from fleet.gateway.admit import admit
+from fleet.gateway.answer import encode_ack
 from fleet.gateway.broker import ACCOUNT, Access, Broker
 from fleet.gateway.ingest import Ingest
 from fleet.gateway.seldom import Seldom
@@ -49,6 +51,9 @@ CUT_AGAIN_S = 1.0  # … so a cut is made again
 MAX_LIVE_BYTES = 256 * 1024
 MAX_LIVE_WAITING = 64  # messages that a slow watcher may lag behind; the oldest give way
 MAX_SMALL_BYTES = 4096  # of a birth or a will
+MAX_PENDING = 8192  # messages that the broker sent and nobody has looked at; what is beyond comes again, unacked
+MAX_PENDING_BYTES = 64 * 1024 * 1024  # of their payloads
+MAX_ACKS = 4096  # acks that wait to be said, where the broker does not take them; what is beyond is asked for again
 MAX_ADMITTING = 256  # callouts at once; beyond it the broker's own limits make devices wait
 
 log = structlog.get_logger(part="link")
@@ -74,6 +79,8 @@ class Link:
         self._watched: dict[str, _Watched] = {}
         self._group: asyncio.TaskGroup | None = None  # of the session
         self._up = asyncio.Event()
+        self._acks: list[tuple[str, bytes]] = []  # device and ack, to be said together
+        self._has_acks = asyncio.Event()
         self._seldom = Seldom(SAID_EVERY_S)
 
     async def run(self) -> None:
@@ -143,10 +150,20 @@ class Link:
                     group.create_task(self._admit(access, msg)).add_done_callback(lambda _: admitting.release())
 
                 turns = Turns(group, self._handle)
+
+                async def on_batch(msg: Msg) -> None:
+                    device_id = device_of(msg.subject)
+                    if not device_id or turns.is_waiting(device_id):  # a birth, say: it comes first
+                        await turns.offer(msg)
+                    else:
+                        self._offer(device_id, msg)
+
                 await client.subscribe(callout.SUBJECT, queue=QUEUE, cb=on_callout)
-                for leaf in (Up.BATCH, Up.BIRTH, Up.WILL):
-                    await client.subscribe(subject(up("+", leaf)), queue=QUEUE, cb=turns.offer)
+                for leaf, heard in ((Up.BATCH, on_batch), (Up.BIRTH, turns.offer), (Up.WILL, turns.offer)):
+                    limits = {"pending_msgs_limit": MAX_PENDING, "pending_bytes_limit": MAX_PENDING_BYTES}
+                    await client.subscribe(subject(up("+", leaf)), QUEUE, heard, **limits)  # type: ignore[arg-type] # by name
                 self._client, self._group = client, group
+                group.create_task(self._say_acks(), name="acks")
                 try:
                     for device_id in list(self._watched):
                         await self._listen(device_id, anew=True)
@@ -156,6 +173,7 @@ class Link:
                 finally:
                     self._up.clear()
                     self._client = self._system = self._group = None
+                    self._has_acks.set()  # the task that says them ends
 
     async def _cut(self, device_id: str) -> None:
         for server_id, connection_id in await self._connections(device_id):
@@ -177,18 +195,40 @@ class Link:
         leaf = msg.subject.rpartition(".")[2]
         try:
             if leaf == Up.BATCH:
-                ack = await self._ingest.take(device_id, msg.data, ROAD)
-                await self._say(device_id, Down.ACK, encode(ack))
+                self._answered(device_id, await self._ingest.take(device_id, msg.data, ROAD), None)
             elif leaf == Up.BIRTH:
                 await self._ingest.birth(device_id, decode(Birth, _small(msg.data)))
             else:
                 await self._ingest.will(device_id, decode(Will, _small(msg.data)))
-        except WireError as error:
-            self._warn("a device said what cannot be read", device_id, leaf, str(error))
+        except (WireError, Busy, Refused, NotFound) as error:
+            self._unanswered(device_id, leaf, error)
+
+    def _offer(self, device_id: str, msg: Msg) -> None:
+        """Take a batch without a task of its own."""
+        try:
+            self._ingest.offer(device_id, msg.data, ROAD, partial(self._answered, device_id))
         except Busy as error:
-            self._warn("left a device without an answer", device_id, leaf, error.message)
-        except (Refused, NotFound) as error:
-            self._warn("a device spoke that may not", device_id, leaf, error.message)
+            self._unanswered(device_id, Up.BATCH, error)
+
+    def _answered(self, device_id: str, ack: Ack | None, error: BaseException | None) -> None:
+        if ack is None:
+            self._unanswered(device_id, Up.BATCH, error)
+        elif self._client is not None and len(self._acks) < MAX_ACKS:
+            self._acks.append((device_id, encode_ack(ack)))
+            self._has_acks.set()
+
+    async def _say_acks(self) -> None:
+        """Publish acks, all that are ready at once, for as long as the session lives."""
+        while self._client is not None:
+            await self._has_acks.wait()
+            self._has_acks.clear()
+            acks, self._acks = self._acks, []
+            for device_id, ack in acks:
+                await self._say(device_id, Down.ACK, ack)
+
+    def _unanswered(self, device_id: str, leaf: str, error: BaseException | None) -> None:
+        why = error.message if isinstance(error, FleetError) else str(error)
+        self._warn(next(text for kind, text in _UNANSWERED if isinstance(error, kind)), device_id, leaf, why)
 
     def _warn(self, text: str, device_id: str, leaf: str, why: str) -> None:
         if self._seldom.may(f"{device_id} {text}", asyncio.get_running_loop().time()):
@@ -255,6 +295,14 @@ class Link:
         return True
 
 
+_UNANSWERED: tuple[tuple[type[object], str], ...] = (
+    (WireError, "a device said what cannot be read"),
+    (Busy, "left a device without an answer"),
+    (FleetError, "a device spoke that may not"),
+    (object, "failed on what a device said"),
+)
+
+
 def read_live(data: bytes) -> Live | None:
     """Read a live message; None where it is not one within the contract's limits. It is for eyes only."""
     if len(data) > MAX_LIVE_BYTES:
@@ -302,9 +350,11 @@ async def _unsubscribe(subscription: Subscription | None) -> None:
 @asynccontextmanager
 async def _connected(access: Access, user: str, closed: asyncio.Event) -> AsyncIterator[Client]:
     """Hold one connection; `closed` is set when it ends. It never reconnects: a new start has a new password."""
+    seldom = Seldom(SAID_EVERY_S)
 
     async def on_error(error: Exception) -> None:
-        log.warning("the connection to the broker reports", why=str(error) or type(error).__name__)
+        if seldom.may(type(error).__name__, asyncio.get_running_loop().time()):  # each message that is dropped is one
+            log.warning("the connection to the broker reports", why=str(error) or type(error).__name__)
 
     async def on_closed() -> None:
         closed.set()

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent.wire.codec import encode
 from agent.wire.limits import MAX_BATCH_BYTES
 from fleet.clock import now_us
 from fleet.errors import Busy
+from fleet.gateway.answer import encode_ack
 from fleet.gateway.body import read_body
 from fleet.gateway.enrol import fingerprint_shown
 from fleet.gateway.ingest import Ingest
@@ -49,4 +49,4 @@ class Sync:
             ack = await self._ingest.take(device_id, payload, ROAD)
         finally:
             self._running -= 1
-        return Response(encode(ack), media_type="application/json")
+        return Response(encode_ack(ack), media_type="application/json")

@@ -33,6 +33,10 @@ class Turns:
         self._pending_bytes = 0
         self._seldom = Seldom(SAID_EVERY_S)
 
+    def is_waiting(self, device_id: str) -> bool:
+        """Tell whether something of the device waits or is in hand: what comes now has to wait for it."""
+        return device_id in self._waiting
+
     async def offer(self, msg: Msg) -> None:
         """Take a message in, or drop it where too much waits: without an ack it comes again."""
         device_id = device_of(msg.subject)

@@ -15,6 +15,7 @@ from gate import Device, Gate, publish, running, until
 from agent.wire.codec import decode, encode
 from agent.wire.messages import Birth, ConfigDocument, Live, Newest, Watch, Will
 from agent.wire.topics import Down, Up, down, up
+from fleet.gateway import link
 
 CUT_S = 5.0
 
@@ -188,6 +189,29 @@ def test_hostile_payloads_are_answered_or_ignored_and_the_link_goes_on(tmp_path:
             assert random.refused.quarantined
             assert good.acked_seq == 1
             assert [alarm["rule"] for alarm in alarms["items"]] == ["fleet.quarantine"]
+
+    asyncio.run(story())
+
+
+def test_what_the_fleet_has_no_room_for_is_dropped_and_taken_when_it_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(link, "MAX_PENDING_BYTES", 20_000)  # a message of so many bytes or more never comes through
+
+    async def story() -> None:
+        async with running(tmp_path) as gate:
+            device = await gate.enrol()
+            async with device.linked() as client:
+                await client.publish(up(device.id, Up.BATCH), secrets.token_bytes(30_000))
+                batch = device.batch()
+                ack = await device.send(client, batch)
+                again = await device.send(client, batch)
+
+            kept = await gate.get("/quarantine")
+
+            assert (ack.acked_seq, again.acked_seq) == (1, 1)
+            assert ack.refused is None
+            assert kept["items"] == []
 
     asyncio.run(story())
 

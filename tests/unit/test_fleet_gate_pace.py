@@ -1,0 +1,93 @@
+"""Pace and limits: slower while the server is behind, back when it is not; who sends too much is told when to come."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.wire.codec import encode
+from agent.wire.limits import MAX_NEXT_S
+from agent.wire.messages import Ack, ConfigDocument, Refusal
+from fleet.core.limit import BURST_S, Limit
+from fleet.core.pace import MAX_FACTOR, SLOW_S, Pace
+from fleet.gateway.answer import encode_ack
+
+
+def test_the_pace_of_a_server_that_keeps_up_is_its_base():
+    pace = Pace(5.0)
+    for second in range(100):
+        pace.note(0.02, 0.1, float(second))
+
+    assert pace.next_s == 5.0
+
+
+@pytest.mark.parametrize(("waited_s", "fill"), [(2 * SLOW_S, 0.0), (0.0, 0.9)])
+def test_the_pace_slows_down_while_behind_up_to_a_bound_and_comes_back(waited_s: float, fill: float):
+    pace = Pace(5.0)
+    seen = []
+    for second in range(60):
+        pace.note(waited_s, fill, float(second))
+        seen.append(pace.next_s)
+
+    assert seen == sorted(seen)
+    assert seen[4] > 2 * 5.0
+    assert seen[-1] == 5.0 * MAX_FACTOR
+
+    for second in range(60, 120):
+        pace.note(0.01, 0.0, float(second))
+    assert pace.next_s == 5.0
+
+
+def test_the_pace_comes_back_though_nobody_called_for_long():
+    pace = Pace(5.0, factor=100.0)
+    pace.note(0.01, 0.0, 0.0)
+    pace.note(0.01, 0.0, 600.0)
+
+    assert pace.next_s == 5.0
+
+
+def test_no_device_is_told_to_wait_longer_than_the_contract_allows():
+    assert Pace(3600.0, factor=MAX_FACTOR).next_s == MAX_NEXT_S
+
+
+def test_who_sends_within_its_rate_never_waits():
+    limit = Limit(100.0)
+    for second in range(1000):
+        assert limit.wait_s("d1", float(second)) == 0
+        limit.spend("d1", 100, float(second))
+
+
+def test_who_sends_more_owes_until_its_rate_has_paid_and_nobody_else_does():
+    limit = Limit(100.0)
+    limit.spend("d1", int(100 * BURST_S) + 3000, 0.0)
+
+    assert limit.wait_s("d1", 0.0) == 30.0
+    assert limit.wait_s("d1", 20.0) == 10.0
+    assert limit.wait_s("d1", 30.0) == 0
+    assert limit.wait_s("d2", 0.0) == 0
+
+
+def test_without_a_rate_there_is_no_limit():
+    limit = Limit(0.0)
+    limit.spend("d1", 10**9, 0.0)
+
+    assert limit.wait_s("d1", 0.0) == 0
+
+
+acks = st.builds(
+    Ack,
+    st.just(1),
+    st.text("0123456789abcdef", min_size=16, max_size=16),
+    st.none() | st.integers(0, 2**63 - 1),
+    st.integers(0, 2**60),
+    st.integers(0, 2**40),
+    st.floats(0.05, MAX_NEXT_S) | st.integers(1, MAX_NEXT_S).map(float),
+    st.integers(0, 65535),
+    st.none() | st.just(ConfigDocument(1, "h", "a = 1")),
+    st.just(()) | st.just(("7",)),
+    st.none() | st.just(Refusal("$", "not gzip", quarantined=True)),
+)
+
+
+@given(acks)
+def test_an_ack_has_the_bytes_that_the_contract_gives_it(ack: Ack):
+    assert encode_ack(ack) == encode(ack)
