@@ -40,6 +40,7 @@ _MAX_WHOLE = 2**53  # whole numbers below it are exact in a float
 _MAX_WHOLE32 = 2**24  # and below it in a float32
 _TENS: Floats = np.power(10.0, np.arange(MAX_SCALE + 1)).astype(np.float64)
 _MAX_VARINT_BITS = 70
+_ONE = np.uint64(1)
 
 
 class ChunkError(Exception):
@@ -102,15 +103,20 @@ class Reader:
 
     def varint(self, most: int) -> int:
         """Return the next varint (LEB128), which is at most `most`."""
+        data, at = self._data, self.at
         found = shift = 0
-        while True:
-            byte = self.byte()
+        while at < self._end:
+            byte = data[at]
+            at += 1
             found |= (byte & 0x7F) << shift
             if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follow
                 break
             shift += 7
             if shift >= _MAX_VARINT_BITS:
-                raise ChunkError(f"a number before byte {self.at} does not end")
+                raise ChunkError(f"a number before byte {at} does not end")
+        else:
+            raise ChunkError(f"the bytes end at {self._end}, in the middle of a number")
+        self.at = at
         if found > most:
             raise ChunkError(f"{found} before byte {self.at}, at most {most} makes sense")
         return found
@@ -202,10 +208,14 @@ def read_ints(source: Reader, count: int) -> Ints:
         folded = np.zeros((left, 8), np.uint8)
         folded[:, :width] = planes.T
         bits = folded.view("<u8")[:, 0]
-        found = (bits >> np.uint64(1)).astype(np.int64) ^ -(bits & np.uint64(1)).astype(np.int64)
-        found = found * unit + usual
+        found = (bits >> _ONE).view(np.int64) ^ -(bits & _ONE).view(np.int64)
+        if unit != 1:
+            found *= unit
+        found += usual
     for seed in reversed(seeds):
-        found = np.cumsum(np.concatenate((np.array([seed], np.int64), found)), dtype=np.int64)
+        steps = np.empty(len(found) + 1, np.int64)
+        steps[0], steps[1:] = seed, found
+        found = steps.cumsum()
     return found
 
 
@@ -397,8 +407,10 @@ def _read_decimals(source: Reader, count: int, *, narrow: bool) -> Floats:
         raise ChunkError(f"{scale} decimals before byte {source.at}, at most {MAX_SCALE} are known")
     odd = source.varint(count)
     rows, bits = (read_ints(source, odd), read_ints(source, odd)) if odd else (None, None)
-    with np.errstate(all="ignore"):
-        found = _quotient(read_ints(source, count).astype(np.float64), float(_TENS[scale]), narrow=narrow)
+    found = read_ints(source, count).astype(np.float64) / float(_TENS[scale])
+    if narrow:
+        with np.errstate(over="ignore"):
+            found = found.astype(np.float32).astype(np.float64)
     if rows is not None and bits is not None:
         if not 0 <= int(rows.min()) <= int(rows.max()) < count:
             raise ChunkError(f"a value before byte {source.at} lies outside its column")

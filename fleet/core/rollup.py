@@ -14,7 +14,8 @@ added to the window that is kept (`combined`).
 import math
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
@@ -132,44 +133,80 @@ def added(kept: Windows | None, late: Windows, step_s: int) -> Windows:
     return late if kept is None else combined(_joined(kept, late), step_s)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Envelope:
+    """What a chart needs of windows; it stands first in their bytes, so that the rest need not be unpacked."""
+
+    start_us: Ints
+    count: Ints
+    clocks: Ints
+    low: Values
+    high: Values
+
+
 def encode(windows: Windows, step_s: int) -> bytes:
     """Return windows that stand together as bytes."""
     step_us = step_s * US_PER_S
     part_us = part_of(int(windows.start_us[0]), step_s)
     body = varint(len(windows)) + varint(part_us // (step_us * WINDOWS))
     body += column.write_ints((windows.start_us - part_us) // step_us)
-    for counts in (windows.count, windows.empty, windows.texts, windows.falls):
+    body += column.write_ints(windows.count) + column.write_runs(windows.clocks)
+    body += column.write_values(windows.low) + column.write_values(windows.high)
+    for counts in (windows.empty, windows.texts, windows.falls):
         body += column.write_ints(counts)
-    body += column.write_runs(windows.clocks)
     for times in (windows.first_us, windows.last_us):
         body += column.write_ints(times - windows.start_us)
-    for figure in (windows.low, windows.high, windows.sum, windows.first, windows.last):
+    for figure in (windows.sum, windows.first, windows.last):
         body += column.write_values(figure)
     return bytes([VERSION]) + zlib.crc32(body).to_bytes(4, "little") + body
 
 
 def decode(data: bytes, step_s: int) -> Windows:
     """Read what `encode` has written for windows of that length; raises ChunkError."""
+    source = _opened(data)
+    with _sense():
+        first = _envelope(source, step_s * US_PER_S)
+        count = len(first.start_us)
+        empty, texts, falls = (column.read_ints(source, count) for _ in range(3))
+        first_us, last_us = (column.read_ints(source, count) + first.start_us for _ in range(2))
+        total, begins, ends = (column.read_values(source, count) for _ in range(3))
+        source.done()
+    counts = (first.count, empty, texts, falls, first.clocks)
+    return Windows(first.start_us, *counts, first_us, last_us, first.low, first.high, total, begins, ends)
+
+
+def decode_envelope(data: bytes, step_s: int) -> Envelope:
+    """Read only what a chart needs of windows of that length; raises ChunkError."""
+    source = _opened(data)
+    with _sense():
+        return _envelope(source, step_s * US_PER_S)
+
+
+def _opened(data: bytes) -> Reader:
     if len(data) < _HEAD_BYTES or data[0] != VERSION:
         raise ChunkError(f"no rollup of version {VERSION}, which is what this release reads")
     if int.from_bytes(data[1:_HEAD_BYTES], "little") != zlib.crc32(data[_HEAD_BYTES:]):
         raise ChunkError("the rollup is damaged: its CRC-32 is another")
+    return Reader(data, _HEAD_BYTES)
+
+
+@contextmanager
+def _sense() -> Iterator[None]:
+    """Turn numpy's words for columns that do not fit each other into ours."""
     try:
-        return _decode(Reader(data, _HEAD_BYTES), step_s * US_PER_S)
+        yield
     except (ValueError, IndexError, OverflowError) as error:
         raise ChunkError(f"the rollup makes no sense: {error}") from error
 
 
-def _decode(source: Reader, step_us: int) -> Windows:
+def _envelope(source: Reader, step_us: int) -> Envelope:
     count = source.varint(WINDOWS)
     part_us = source.varint(2**62 // (step_us * WINDOWS)) * step_us * WINDOWS
     start_us = column.read_ints(source, count) * step_us + part_us
-    counts = [column.read_ints(source, count) for _ in range(4)]
+    counts = column.read_ints(source, count)
     clocks = column.read_runs(source, count, 255)
-    times = [column.read_ints(source, count) + start_us for _ in range(2)]
-    figures = [column.read_values(source, count) for _ in range(5)]
-    source.done()
-    return Windows(start_us, *counts, clocks, *times, *figures)  # type: ignore[call-arg] # as many as written
+    low, high = (column.read_values(source, count) for _ in range(2))
+    return Envelope(start_us, counts, clocks, low, high)
 
 
 def _kinds(values: Values) -> Ints:

@@ -29,6 +29,8 @@ from fleet.store.seal import Standing
 FINER = {DAY_S: QUARTER_S, QUARTER_S: 0}
 """What is read at the ends of a span; 0 stands for readings."""
 
+MOST_ROWS = 100_000  # readings or windows in memory before they are condensed
+
 _UNSURE = (CLOCKS.index(Clock.UNKNOWN), CLOCKS.index(Clock.FREE))
 _UNSURE_MASK = sum(1 << number for number in _UNSURE)
 
@@ -93,11 +95,16 @@ class _Envelope:
         self._origin_us = origin_us
         self._bucket_us = bucket_us
         self._pieces: list[_Piece] = []
+        self._rows = 0
 
     def add(self, piece: _Piece) -> None:
-        """Add a piece; of each bucket one row is kept."""
+        """Add a piece; now and then, of each bucket one row is kept: memory is bounded however long the span."""
         if len(piece.t_us):
-            self._pieces.append(self._condensed(piece))
+            self._pieces.append(piece)
+            self._rows += len(piece.t_us)
+            if self._rows > MOST_ROWS:
+                self._pieces = [self.found()]
+                self._rows = 0
 
     def found(self) -> _Piece:
         """Return the buckets, by time."""
@@ -157,10 +164,13 @@ def _sealed_pieces(  # noqa: PLR0913, PLR0917 - which, from, to, of what
         return
     if from_us < first_us:
         yield from _sealed_pieces(conn, device_id, series, known, (from_us, first_us), finer)
-    for windows in rollup.windows(conn, device_id, series, step_s, first_us, last_us):
-        has = np.flatnonzero(windows.count)
-        low, high = (_floats(column.pick(figure, has)) for figure in (windows.low, windows.high))
-        yield _Piece(windows.start_us[has], low, high, windows.clocks[has])
+    for some in rollup.envelopes(conn, device_id, series, step_s, first_us, last_us):
+        if some.count.all() and some.start_us[0] >= first_us and some.start_us[-1] < last_us:
+            yield _Piece(some.start_us, _floats(some.low), _floats(some.high), some.clocks)
+            continue
+        has = np.flatnonzero((some.count > 0) & (some.start_us >= first_us) & (some.start_us < last_us))
+        low, high = (_floats(column.pick(figure, has)) for figure in (some.low, some.high))
+        yield _Piece(some.start_us[has], low, high, some.clocks[has])
     if last_us < to_us:
         yield from _sealed_pieces(conn, device_id, series, known, (last_us, to_us), finer)
 

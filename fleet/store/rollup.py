@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select
 
 from fleet.core import rollup as core
-from fleet.core.rollup import Windows, part_of
+from fleet.core.rollup import Envelope, Windows, part_of
 from fleet.store.schema import rollup as table
 from fleet.store.upsert import upsert
 
@@ -33,14 +33,28 @@ def windows(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
     conn: Connection, device_id: str, series: str, step_s: int, from_us: int, to_us: int
 ) -> Iterator[Windows]:
     """Yield the windows of a series that begin at `from_us` ≤ t < `to_us`, at most 96 at a time, by time."""
-    key = {"device_id": device_id, "series": series, "step_s": step_s}
-    span = {"from_us": part_of(max(0, from_us), step_s), "to_us": to_us}
-    for body in conn.execute(_SPAN, key | span).scalars():
+    for body in _bodies(conn, device_id, series, step_s, from_us, to_us):
         found = core.decode(body, step_s)
         if found.start_us[0] < from_us or found.start_us[-1] >= to_us:
             found = found.between(from_us, to_us)
         if len(found):
             yield found
+
+
+def envelopes(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
+    conn: Connection, device_id: str, series: str, step_s: int, from_us: int, to_us: int
+) -> Iterator[Envelope]:
+    """Yield what a chart needs of the rows that touch the span, by time; some windows may lie outside of it."""
+    for body in _bodies(conn, device_id, series, step_s, from_us, to_us):
+        yield core.decode_envelope(body, step_s)
+
+
+def _bodies(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
+    conn: Connection, device_id: str, series: str, step_s: int, from_us: int, to_us: int
+) -> Iterator[bytes]:
+    key = {"device_id": device_id, "series": series, "step_s": step_s}
+    span = {"from_us": part_of(max(0, from_us), step_s), "to_us": to_us}
+    return iter(conn.execute(_SPAN, key | span).scalars())
 
 
 def part(conn: Connection, device_id: str, series: str, step_s: int, from_us: int) -> Windows | None:
