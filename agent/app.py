@@ -171,7 +171,7 @@ async def _wire(identity: Identity, state: StateDir, machine: SystemClock, buffe
     clock, boot, recorder, reckon = await _recording(machine, buffer, rng)
     tls = client_context(identity, lambda: _checked_us(clock, machine), lambda: clock.state() is Clock.SYNCED)
     allowance = Allowance()
-    acquire = Acquire(clock, SerialPorts(clock), find, recorder.readings, recorder.event)
+    acquire = Acquire(clock, SerialPorts(clock), find, recorder.readings, recorder.event, reckon.receiver)
     renew = _renew(identity, state, clock, tls, lambda: sync)
 
     async def apply(config: DeviceConfig) -> None:

@@ -45,6 +45,18 @@ class Emit:
 
 
 @dataclass(frozen=True, slots=True)
+class Time:
+    """The device told what time it is, and knows it from elsewhere: a satellite receiver with a fix, no battery clock.
+
+    `utc_us` is what it told, `at_s` the moment its first byte came, as in `Emit`. It is one witness among others
+    (`agent.core.receiver`).
+    """
+
+    utc_us: int
+    at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Bytes that could not be understood, or an answer that did not come; counted, and told in health."""
 
@@ -60,7 +72,7 @@ class Written:
     problem: str
 
 
-Action = Write | Reopen | Emit | Fault | Written
+Action = Write | Reopen | Emit | Time | Fault | Written
 
 
 class Dialogue(Protocol):

@@ -16,7 +16,7 @@ from dataclasses import astuple
 from pathlib import PurePath
 from typing import Any, cast
 
-from agent.ports import Action, Dialogue, Emit, Fault, PortSettings, ProtocolKind, Reopen, Turned, Write, Written
+from agent.ports import Action, Dialogue, Emit, Fault, PortSettings, ProtocolKind, Reopen, Time, Turned, Write, Written
 from agent.wire.codec import NAME
 from agent.wire.document import DocumentError, Table
 from agent.wire.limits import MAX_INTEGER, MAX_SERIES, MAX_UNIT_CHARS, MAX_VALUE_CHARS
@@ -223,12 +223,11 @@ def checked_slaves(slaves: object) -> Sequence[SlaveHealth]:
 
 def _check(action: object) -> None:
     if isinstance(action, Emit):
-        if not 0 < len(action.values) <= MAX_SERIES:
-            raise Nonsense(f"{len(action.values)} values at once; 1 … {MAX_SERIES} go together")
-        for name, unit, value in action.values:
-            _check_value(name, unit, value)
-        if action.at_s is not None and not math.isfinite(action.at_s):
-            raise Nonsense(f"values dated {action.at_s}")
+        _check_values(action)
+    elif isinstance(action, Time):
+        if type(action.utc_us) is not int:
+            raise Nonsense(f"{action.utc_us!r:.60} instead of a time")
+        _check_date(action.at_s)
     elif isinstance(action, Write):
         if not isinstance(action.data, bytes) or len(action.data) > MAX_WRITE_BYTES:
             raise Nonsense(f"a write that is not up to {MAX_WRITE_BYTES} bytes")
@@ -237,6 +236,19 @@ def _check(action: object) -> None:
             raise Nonsense(f"a speed of {action.baudrate!r}")
     elif not isinstance(action, Fault | Written) or not isinstance(action.problem, str):
         raise Nonsense(f"{action!r:.60} instead of an action")
+
+
+def _check_values(emit: Emit) -> None:
+    if not 0 < len(emit.values) <= MAX_SERIES:
+        raise Nonsense(f"{len(emit.values)} values at once; 1 … {MAX_SERIES} go together")
+    for name, unit, value in emit.values:
+        _check_value(name, unit, value)
+    _check_date(emit.at_s)
+
+
+def _check_date(at_s: object) -> None:
+    if not (at_s is None or (isinstance(at_s, int | float) and math.isfinite(at_s))):
+        raise Nonsense(f"dated {at_s!r:.60}")
 
 
 def _check_value(name: object, unit: object, value: object) -> None:

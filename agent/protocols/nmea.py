@@ -11,15 +11,21 @@ damaged is a fault. Without a fix the receiver still speaks: position, speed and
     VTG  speed course
     GSA  fix_mode pdop vdop, and hdop where GGA is off
 
+A receiver knows the time. RMC tells it, and ZDA, which says nothing of a fix and so counts while RMC or GGA has told
+of one within `FIX_S`; both do also where their values are switched off. No time is told without a checksum, by a fix
+that is reckoned on, set by hand or simulated, and in a leap second. The year of RMC has two digits: 80 … 99 are 1980 …
+1999, the rest 2000 … 2079. What is made of it: `agent.core.receiver`.
+
 Latitude and longitude are degrees, north and east positive, to 8 decimals (a millimetre); speed in knots as sent.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from agent.core.frames import LineSplitter
 from agent.core.quantity import Unreadable, number
-from agent.ports import Action, Emit, Fault, PortSettings
+from agent.ports import Action, Emit, Fault, PortSettings, Time
 from agent.wire.document import Table
 from agent.wire.messages import Value
 
@@ -28,6 +34,13 @@ MAX_QUOTED_CHARS = 60  # of a sentence that is quoted in a fault
 
 _TOO_LONG = Fault(f"a sentence of more than {MAX_SENTENCE_BYTES} bytes was dropped", overlong=True)
 GGA_S = 10.0  # seconds without a GGA after which an RMC's position counts
+FIX_S = 10.0  # how long a fix that was told of is taken to last, for a sentence that does not say
+GUESSED = frozenset("EMNS")  # modes of RMC (NMEA 2.3 and later): estimated, manual, not valid, simulated
+TIMED = frozenset({"RMC", "GGA", "ZDA"})
+NO_FIELDS = [""] * 13  # in place of those that older receivers do not send
+FIXES = frozenset("123459")  # of GGA's qualities: neither estimated (6), manual (7) nor simulated (8)
+MAX_PART_DIGITS = 9  # of a second
+CENTURY_FROM = 80  # the satellites' time begins in 1980
 DEGREE_DIGITS = 8
 MINUTES = 60
 TYPES = frozenset({"GGA", "RMC", "VTG", "GSA"})
@@ -42,6 +55,7 @@ class NmeaOptions:
 
     types: frozenset[str] = DEFAULT_TYPES
     checksum: bool = True  # a sentence without one is damaged
+    time: bool = True  # its time is one that the agent may go by
 
 
 def read(table: Table) -> NmeaOptions:
@@ -51,7 +65,7 @@ def read(table: Table) -> NmeaOptions:
         raise table.error("gga", "every sentence is switched off; nothing would be read")
     if {"RMC", "VTG"} <= chosen:
         raise table.error("vtg", "rmc gives speed and course as well; switch one of the two off")
-    options = NmeaOptions(frozenset(chosen), table.flag("checksum", default=True))
+    options = NmeaOptions(frozenset(chosen), table.flag("checksum", default=True), table.flag("time", default=True))
     table.done()
     return options
 
@@ -70,11 +84,13 @@ class Nmea:
         # A sentence's checksum tells a rest from a whole one; no need to wait for a silence.
         self._splitter = LineSplitter(b"\n", MAX_SENTENCE_BYTES, settles=False)
         self._position_s = 0.0  # until when GGA is taken to be there
+        self._fix_s = float("-inf")  # until when there is a fix
 
     def opened(self, now_s: float) -> Sequence[Action]:
         """Start anew."""
         self._splitter.opened(now_s)
         self._position_s = now_s + GGA_S
+        self._fix_s = float("-inf")
         return ()
 
     def feed(self, data: bytes, now_s: float) -> Sequence[Action]:
@@ -85,13 +101,15 @@ class Nmea:
         for line in lines:
             text = line.decode("ascii", "replace").strip()
             try:
-                values = self._read(text, now_s)
+                values, utc_us = self._read(text, now_s)
             except (Unreadable, IndexError) as error:
                 told = str(error) if isinstance(error, Unreadable) else "too few fields"
                 actions.append(Fault(f"{told} in {text[:MAX_QUOTED_CHARS]!r}"))
             else:
                 if values:
                     actions.append(Emit(tuple(values), at_s))
+                if utc_us is not None:
+                    actions.append(Time(utc_us, at_s))
             at_s = None
         return actions
 
@@ -104,14 +122,18 @@ class Nmea:
         """Return None: it only listens."""
         return None
 
-    def _read(self, text: str, now_s: float) -> Values:
-        """Read one line; empty where it holds nothing for us. Raises Unreadable, IndexError."""
+    def _read(self, text: str, now_s: float) -> tuple[Values, int | None]:
+        """Read one line: its values and its time, as far as it has such. Raises Unreadable, IndexError."""
         if not text or text.startswith("!"):
-            return []  # AIS and other encapsulated sentences
+            return [], None  # AIS and other encapsulated sentences
         fields = sentence(text, checksum=self._options.checksum)
         kind = fields[0][-3:]
-        if kind not in self._options.types or fields[0].startswith("P"):
-            return []
+        if fields[0].startswith("P"):
+            return [], None
+        values = self._values(kind, fields, now_s) if kind in self._options.types else []
+        return values, self._time(kind, fields, now_s) if self._options.time and "*" in text else None
+
+    def _values(self, kind: str, fields: list[str], now_s: float) -> Values:
         if kind == "GGA":
             self._position_s = now_s + GGA_S
         values = _READERS[kind](fields)
@@ -120,6 +142,17 @@ class Nmea:
         if kind == "RMC" and now_s >= self._position_s:
             values += _position(fields, 3, valid=fields[2] == "A")
         return values
+
+    def _time(self, kind: str, fields: list[str], now_s: float) -> int | None:
+        """Return the time that a sentence tells, and note whether it tells of a fix."""
+        if kind not in TIMED:
+            return None
+        fields = fields + NO_FIELDS
+        if kind == "ZDA":
+            return _utc_us(fields[1], *fields[2:5]) if now_s <= self._fix_s else None
+        has_fix = fields[6] in FIXES if kind == "GGA" else fields[2] == "A" and fields[12] not in GUESSED
+        self._fix_s = now_s + FIX_S if has_fix else float("-inf")
+        return _rmc_utc(fields) if has_fix and kind == "RMC" else None
 
 
 def sentence(text: str, *, checksum: bool = True) -> list[str]:
@@ -170,6 +203,29 @@ def _gsa(fields: list[str]) -> Values:
 
 
 _READERS: dict[str, Callable[[list[str]], Values]] = {"GGA": _gga, "RMC": _rmc, "VTG": _vtg, "GSA": _gsa}
+
+
+def _rmc_utc(fields: list[str]) -> int | None:
+    date = fields[9]
+    if len(date) != len("ddmmyy") or not date[4:].isdigit():
+        return None
+    century = "19" if int(date[4:]) >= CENTURY_FROM else "20"
+    return _utc_us(fields[1], date[:2], date[2:4], century + date[4:])
+
+
+def _utc_us(clock: str, day: str, month: str, year: str) -> int | None:
+    """Return UTC of `hhmmss` or `hhmmss.s…` on a day, microseconds; None if there is no such moment."""
+    whole, point, part = clock.partition(".")
+    digits = (whole, day, month, year)
+    sized = tuple(map(len, digits)) == (6, 2, 2, 4) and len(part) <= MAX_PART_DIGITS
+    if not sized or not all(text.isascii() and text.isdigit() for text in (*digits, part if point else "0")):
+        return None
+    hour, minute, second = int(whole[:2]), int(whole[2:4]), int(whole[4:])
+    try:
+        moment = datetime(int(year), int(month), int(day), hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(moment.timestamp()) * 1_000_000 + int(f"{part:0<6}"[:6])
 
 
 def _position(fields: list[str], at: int, *, valid: bool) -> Values:

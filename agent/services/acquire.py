@@ -19,7 +19,21 @@ from agent.core.bus import Bus, Marked
 from agent.core.config import SourceConfig
 from agent.core.silence import Silence
 from agent.errors import Unavailable
-from agent.ports import Clock, Dialogue, Emit, Fault, LineErrors, Link, Ports, ProtocolKind, Reading, Reopen, Write
+from agent.ports import (
+    Clock,
+    Dialogue,
+    Emit,
+    Fault,
+    LineErrors,
+    Link,
+    Ports,
+    ProtocolKind,
+    Reading,
+    Reopen,
+    Time,
+    Write,
+    Written,
+)
 from agent.wire.limits import MAX_SLAVES, MAX_TEXT_CHARS
 from agent.wire.messages import LineHealth, SlaveHealth, SourceHealth
 
@@ -32,20 +46,23 @@ SECONDS_PER_MINUTE = 60
 OnReadings = Callable[[Sequence[Reading]], None]
 OnEvent = Callable[[str, str, str], None]
 """Takes kind, subject (the source) and a sentence for a person."""
+OnTime = Callable[[str, int, float], None]
+"""Takes the source that told the time, UTC in microseconds, and the monotonic seconds at which it began to say so."""
 
 
 class Acquire:
     """All sources of the device."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it reads with, and whom it tells
         self,
         clock: Clock,
         ports: Ports,
         find: Callable[[str], ProtocolKind],
         on_readings: OnReadings,
         on_event: OnEvent,
+        on_time: OnTime = lambda *_: None,
     ) -> None:
-        self._world = _World(clock, ports, find, on_readings, on_event)
+        self._world = _World(clock, ports, find, on_readings, on_event, on_time)
         self._wanted: dict[str, tuple[SourceConfig, ...]] = {}  # by port
         self._running: dict[str, _Running] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -136,6 +153,7 @@ class _World:
     find: Callable[[str], ProtocolKind]
     on_readings: OnReadings
     on_event: OnEvent
+    on_time: OnTime
 
 
 class _Port:
@@ -276,26 +294,42 @@ class _Port:
             )
 
     async def _act(self, link: Link, marked: Iterable[Marked], t_us: int, now_s: float) -> None:
-        """Do what the dialogues say; `t_us` and `now_s` are one moment on two clocks."""
+        """Do what the dialogues say; `t_us` and `now_s` are one moment on two clocks.
+
+        Readings are handed on before the clock may move: they are dated by it as it stood.
+        """
         readings: list[Reading] = []
+        times: list[tuple[str, int, float]] = []
         for i, actions in marked:
-            count = self.counts[i]
             for action in actions:
                 if isinstance(action, Emit):
                     self._read(i, action, t_us, now_s, readings)
-                elif isinstance(action, Fault):
-                    count.errors += 1
-                    count.overlong += action.overlong
-                    count.detail = action.problem[:MAX_TEXT_CHARS].replace("\0", "\N{REPLACEMENT CHARACTER}")
-                elif isinstance(action, Write):
-                    link.write(action.data)
-                    self._silence.asked(now_s)
+                elif isinstance(action, Time):
+                    at_s = now_s if action.at_s is None else action.at_s
+                    times.append((self.sources[i].name, action.utc_us, at_s))
                 elif isinstance(action, Reopen):
+                    if readings:
+                        self._world.on_readings(readings)
+                        readings = []
                     await link.reopen(action.baudrate)
-                elif (outcome := self._written.get((i, action.number))) is not None and not outcome.done():
-                    outcome.set_result(action.problem)
+                else:
+                    self._do(link, i, action, now_s)
         if readings:
             self._world.on_readings(readings)
+        for time in times:
+            self._world.on_time(*time)
+
+    def _do(self, link: Link, i: int, action: Fault | Write | Written, now_s: float) -> None:
+        if isinstance(action, Fault):
+            count = self.counts[i]
+            count.errors += 1
+            count.overlong += action.overlong
+            count.detail = action.problem[:MAX_TEXT_CHARS].replace("\0", "\N{REPLACEMENT CHARACTER}")
+        elif isinstance(action, Write):
+            link.write(action.data)
+            self._silence.asked(now_s)
+        elif (outcome := self._written.get((i, action.number))) is not None and not outcome.done():
+            outcome.set_result(action.problem)
 
     def _read(self, i: int, emit: Emit, t_us: int, now_s: float, readings: list[Reading]) -> None:
         count = self.counts[i]

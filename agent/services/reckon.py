@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from agent.core.receiver import Receiver
 from agent.core.reckoning import BUILT_US, STEP_US, Kept, Move, Reckoning, Witness, begin
 from agent.core.status import WitnessStatus, iso
 from agent.core.store import Store
@@ -24,7 +25,7 @@ US_PER_S = 1_000_000
 LOOK_S = 1.0
 PAUSE_S = 0.01  # between two steps of dating: what is read now comes first
 NTP_ERROR_US = 1_000  # two clocks are read one after the other
-GNSS_ERROR_US = 1_000_000  # a sentence comes within the second that it tells
+MAX_RECEIVERS = 64  # sources that told the time; names of configs long gone among them
 KEEP_US = 50_000  # a slew of less is not worth a write
 SOURCES = {
     ClockState.SYNCED: "a time server",
@@ -67,6 +68,7 @@ class Reckon:
         self._kept = begun.kept
         self._recorder = recorder
         self._store = store
+        self._receivers: dict[str, Receiver] = {}  # by source
         self._dating = asyncio.Event()
         self._began_us = 0  # by the clock, when this life began
 
@@ -92,9 +94,15 @@ class Reckon:
         error_us = round(rtt_s * US_PER_S / 2)
         self._hear(ClockState.SERVER, server_us, self._mono_us() - error_us, error_us)
 
-    def receiver(self, utc_us: int, mono_s: float) -> None:
-        """Hear a satellite receiver, which told the time at `mono_s`."""
-        self._hear(ClockState.GNSS, utc_us, round(mono_s * US_PER_S), GNSS_ERROR_US)
+    def receiver(self, source: str, utc_us: int, mono_s: float) -> None:
+        """Hear a satellite receiver, which began to say at `mono_s` that it is `utc_us`."""
+        if source not in self._receivers:
+            if len(self._receivers) >= MAX_RECEIVERS:
+                self._receivers.clear()
+            self._receivers[source] = Receiver()
+        said = self._receivers[source].hear(utc_us, round(mono_s * US_PER_S))
+        if said is not None:
+            self._take(said)
 
     def witnesses(self) -> tuple[WitnessStatus, ...]:
         """Return who was heard lately, and how far off they say this clock is."""
@@ -134,9 +142,11 @@ class Reckon:
             self._hear(ClockState.SYNCED, self._machine.now_us(), mono_us, NTP_ERROR_US)
 
     def _hear(self, source: ClockState, utc_us: int, at_us: int, error_us: int) -> None:
-        if utc_us < BUILT_US:  # a server that was never set itself, a receiver whose weeks have rolled over
-            return
-        move = self._reckoning.hear(Witness(source, utc_us - at_us, error_us, at_us), self._mono_us())
+        if utc_us >= BUILT_US:  # else a server that was never set itself
+            self._take(Witness(source, utc_us - at_us, error_us, at_us))
+
+    def _take(self, witness: Witness) -> None:
+        move = self._reckoning.hear(witness, self._mono_us())
         if move is not None:
             self._move(move)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from agent.core.config import parse_config
 from agent.core.contain import told
-from agent.ports import Dialogue, Emit, Fault, PortSettings, Reopen, Write
+from agent.ports import Dialogue, Emit, Fault, PortSettings, Reopen, Time, Write
 from agent.protocols import BUILT_IN, cobs, iec62056, lines, modbus, nmea, sdi12
 from agent.protocols import find as find_contained
 from agent.protocols.ask import crc16_modbus
@@ -77,6 +77,8 @@ SENTENCES = (
     b"$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n",
     b"$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*6A\r\n",
     b"$GNGSA,A,3,04,05,,09,12,,,24,,,,,2.5,1.3,2.1*27\r\n",
+    b"$GPRMC,123519.25,A,4807.038,N,01131.000,E,022.4,084.4,221126,003.1,W,A*25\r\n",
+    b"$GPZDA,123519.25,22,11,2026,00,00*6A\r\n",
     b"!AIVDM,1,1,,B,177KQJ5000G?tO`K>RA1wUbN0TKH,0*5C\r\n",
 )
 CASES = (
@@ -184,7 +186,7 @@ def exercise(begin: Callable[[], Dialogue], case: Case, rng: random.Random, trai
             trail.append(piece)
             taken += len(piece)
             actions += it.feed(piece, now_s)
-        if not all(isinstance(action, Emit | Fault | Write | Reopen) for action in actions):
+        if not all(isinstance(action, Emit | Time | Fault | Write | Reopen) for action in actions):
             raise TypeError(f"no actions: {actions!r:.200}")
         now_s += rng.choice((0.0, 0.001, 0.3))
         if rng.random() < LOOKED_AT:

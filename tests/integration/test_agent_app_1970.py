@@ -5,7 +5,12 @@ import time
 from pathlib import Path
 
 from agents import board, running, until
+from est_server import EstServer
 from fleet_process import enrolled, serving
+
+from agent.adapters.enrol import enrol
+from agent.settings import StateDir
+from firmware_sim.board import Board
 
 IN_1970 = """
 import agent.cli.run
@@ -62,3 +67,23 @@ def test_a_machine_in_1970_is_dated_rightly_in_the_fleet(tmp_path: Path):
     assert abs(clock["machine_offset_s"]) > 365 * 86_400
     assert abs(clock["server_offset_s"]) < 1
     assert events
+
+
+def test_a_machine_in_1970_without_a_network_learns_the_time_from_its_receiver(tmp_path: Path):
+    state = StateDir(tmp_path / "state")
+    with EstServer(tmp_path).serving() as server:
+        enrol(server.claim, state, time.time_ns() // 1000)
+    first = tmp_path / "first.toml"
+    first.write_text(f'[[source]]\nname = "gps"\nport = "{tmp_path / "tty"}"\nprotocol = "nmea"\n')
+
+    with (
+        Board("tracker", tmp_path / "tty", rate=5),
+        running(state.root, "--config", str(first), program=PROGRAM) as agent,
+    ):
+        status = until(lambda: (it := agent.status())["clock"]["state"] == "gnss" and it, "the receiver is believed")
+        now_us = time.time_ns() // 1000
+
+    (witness,) = status["clock"]["witnesses"]
+    assert witness["source"] == "gnss"
+    assert abs(now_us / S + status["clock"]["machine_offset_s"] - time.clock_gettime(time.CLOCK_BOOTTIME)) < 3
+    assert now_us - 5 * S < max(it["t_us"] for it in status["latest"]) < now_us + S

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clocks import Machine, S, living, told, worst_s
+from clocks import Machine, S, kept, living, told, worst_s
 from fleets import DEVICE, Fleet, a_fleet
 
-from agent.wire.messages import AlarmState, Clock, Lane
+from agent.core.receiver import ERA_US
+from agent.wire.codec import decode
+from agent.wire.messages import AlarmState, Clock, Lane, Segment
 from fleet.store import quarantine
 
 DAY_S = 86_400
@@ -244,5 +246,72 @@ def test_the_service_goes_on_with_the_clock_that_its_boot_has_learnt(tmp_path: P
             assert len((await life.buffer.rows(Lane.TELEMETRY, 0, 10**6))[0]) > 10
             await life.sync(fleet)
             assert await worst_s(fleet, first.taken + life.taken) < 0.1
+
+    play(tmp_path, story)
+
+
+# A satellite receiver.
+
+
+def test_a_machine_in_1970_without_any_network_is_dated_by_its_receiver(tmp_path: Path):
+    async def story(folder: Path, fleet: Fleet) -> None:
+        machine = Machine(gnss_off_s=0)
+        async with living(machine, folder) as life:
+            await life.live(30)
+            await life.date()
+            rows, _ = await life.buffer.rows(Lane.TELEMETRY, 0, 10**6)
+            found = await kept(life.buffer)
+            assert {decode(Segment, row.body).clock for row in rows} == {Clock.GNSS}
+            assert [reading.v for reading in found] == life.taken
+            assert max(abs(reading.t_us - it) for reading, it in zip(found, life.taken, strict=True)) < 0.75 * S
+            assert [event.kind for event in await told(life.buffer)] == ["clock.set"]
+            assert life.clock.state() is Clock.GNSS
+            await life.sync(fleet)
+            assert await worst_s(fleet, life.taken) < 0.75
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize("off_s", [DAY_S, -DAY_S])
+def test_a_receiver_that_is_a_day_off_is_not_followed_against_ntp_and_fleet(tmp_path: Path, off_s: int):
+    async def story(folder: Path, fleet: Fleet) -> None:
+        machine = Machine(wall_off_us=0, ntp=Clock.SYNCED)
+        async with living(machine, folder) as life:
+            await life.live(10)
+            await life.sync(fleet)
+            machine.gnss_off_s = off_s
+            await life.live(120)
+            await life.sync(fleet)
+            machine.ntp = Clock.FREE  # now it is the receiver's word against the fleet's
+            await life.live(120)
+            await life.sync(fleet)
+            assert await worst_s(fleet, life.taken) < 0.1
+            assert await told(life.buffer) == []
+
+    play(tmp_path, story)
+
+
+def test_a_receiver_that_was_wrong_when_nobody_else_was_there_is_overruled_by_the_fleets_first_word(tmp_path: Path):
+    async def story(folder: Path, fleet: Fleet) -> None:
+        machine = Machine(gnss_off_s=-DAY_S)
+        async with living(machine, folder) as life:
+            await life.live(10)
+            await life.sync(fleet)
+            await life.live(60)
+            await life.sync(fleet)
+            assert abs(life.clock.now_us() - machine.true_us) < S // 10
+            assert [event.kind for event in await told(life.buffer)] == ["clock.set", "clock.stepped"]
+
+    play(tmp_path, story)
+
+
+def test_a_receiver_that_has_lost_count_of_its_weeks_is_not_believed(tmp_path: Path):
+    async def story(folder: Path, fleet: Fleet) -> None:
+        machine = Machine(gnss_off_s=-len(ERA_US) / S)
+        async with living(machine, folder) as life:
+            await life.live(30)
+            assert life.clock.state() is Clock.UNKNOWN
+            await life.sync(fleet)
+            assert await worst_s(fleet, life.taken) < 0.1
 
     play(tmp_path, story)

@@ -1,12 +1,15 @@
 """The reckoned clock under any witnesses: it never goes back unless it steps, and what it settles on is right."""
 
+from clocks import rmc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core.dating import UNDATED, Order, date_row, load_order
 from agent.core.outbox import Columns, Moment, event_row, readings_of
+from agent.core.receiver import Receiver
 from agent.core.reckoning import BUILT_US, FRESH_US, PERSIST_US, STEP_US, Reckoning, Witness, begin
-from agent.ports import Reading
+from agent.ports import PortSettings, Reading, Time
+from agent.protocols import nmea
 from agent.wire.codec import decode
 from agent.wire.messages import AlarmChange, AlarmState, Clock, DeviceEvent, Lane, Segment, Severity
 
@@ -92,6 +95,52 @@ def test_a_guess_comes_after_all_that_was_dated_and_is_never_1970(wall_us: int, 
     assert not kept.is_known
     assert reckoning.now_us(5 * S) > newest_us
     assert reckoning.now_us(5 * S) >= max(BUILT_US, wall_us if wall_us > newest_us else 0)
+
+
+# A receiver on a serial line, and whatever else speaks there.
+
+moments = st.integers(-86_400 * S, 400 * 86_400 * S)  # against the truth
+modes = st.sampled_from("AVEMNS")
+lines = st.one_of(
+    moments.map(lambda us: rmc(TRUE_OFFSET_US + us)),
+    st.tuples(moments, modes).map(lambda it: rmc(TRUE_OFFSET_US + it[0], "AV"[it[1] == "V"], it[1])),
+    st.binary(max_size=40),
+    st.just(b"$GPZDA,093015.00,22,11,2026,00,00*6A\r\n"),
+)
+speech = st.lists(st.tuples(lines, st.sampled_from([0, S // 10, S, 10 * S])), max_size=60)
+
+
+def listen(reckoning: Reckoning, said: list[tuple[bytes, int]], others: tuple[Clock, ...] = ()) -> list[int]:
+    """Let the clock hear it, and others beside it, who are right; returns by how much it was moved."""
+    it, receiver, moved, mono_us = nmea.open(nmea.NmeaOptions(), PortSettings("/dev/x")), Receiver(), [], 0
+    for data, wait_us in said:
+        mono_us += wait_us
+        told = [Witness(source, TRUE_OFFSET_US, 1000, mono_us) for source in others]
+        times = [action.utc_us for action in it.feed(data, mono_us / S) if isinstance(action, Time)]
+        found = (receiver.hear(utc_us, mono_us) for utc_us in times)
+        for witness in (*told, *(one for one in found if one is not None)):
+            move = reckoning.hear(witness, mono_us)
+            if move is not None:
+                reckoning.move(move, mono_us)
+                moved.append(move.by_us)
+    return moved
+
+
+@given(speech, st.integers(0, 400 * 86_400))
+def test_whatever_a_receiver_says_it_moves_no_time_that_others_tell(said: list[tuple[bytes, int]], by_s: int):
+    reckoning = Reckoning(TRUE_OFFSET_US, is_known=True)
+    steady = [(rmc(TRUE_OFFSET_US + (by_s + s) * S), S) for s in range(60)]
+    assert listen(reckoning, [*said, *steady], (Clock.SYNCED, Clock.SERVER)) == []
+    assert reckoning.offset_us == TRUE_OFFSET_US
+
+
+@given(st.lists(st.tuples(st.sampled_from("VEMNS"), st.integers(0, 5)), max_size=60), st.binary(max_size=200))
+def test_without_a_fix_or_in_one_burst_a_receiver_tells_no_time(said: list[tuple[str, int]], rest: bytes):
+    unfixed = [(rmc(TRUE_OFFSET_US + i * S, "AV"[mode == "V"], mode), s * S) for i, (mode, s) in enumerate(said)]
+    burst = [(rmc(TRUE_OFFSET_US + i * S), 0) for i in range(60)]
+    reckoning = Reckoning(0)
+    assert listen(reckoning, [*unfixed, (rest, S), *burst]) == []
+    assert not reckoning.is_known
 
 
 # Rows.

@@ -1,5 +1,6 @@
 """NMEA 0183: sentences as receivers send them."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.config import parse_config
-from agent.ports import Emit, Fault, PortSettings
+from agent.ports import Emit, Fault, PortSettings, Time
 from agent.protocols import find, nmea
 
 GGA = "GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,"
@@ -34,7 +35,17 @@ def read(data: bytes, table: str = "", now_s: float = 1.0) -> list[Any]:
     return [
         {name: value for name, _, value in action.values} if isinstance(action, Emit) else "fault"
         for action in receiver(table).feed(data, now_s)
+        if not isinstance(action, Time)
     ]
+
+
+def times(*bodies: str, table: str = "", every_s: float = 1.0) -> list[str | None]:
+    """Return what each sentence told of the time, as ISO 8601."""
+    it, found = receiver(table), []
+    for i, body in enumerate(bodies):
+        told = [action for action in it.feed(sentence(body), i * every_s) if isinstance(action, Time)]
+        found.append(datetime.fromtimestamp(told[0].utc_us / 1e6, UTC).isoformat() if told else None)
+    return found
 
 
 def test_gga_as_in_the_books():
@@ -121,5 +132,67 @@ def test_garbage_never_raises_and_a_byte_at_a_time_gives_the_same(pieces: list[b
 
     found = [action for i in range(len(data)) for action in slowly.feed(data[i : i + 1], 1.0)]
 
-    assert all(isinstance(action, Emit | Fault) for action in found)
+    assert all(isinstance(action, Emit | Fault | Time) for action in found)
     assert [a.values for a in found if isinstance(a, Emit)] == [a.values for a in at_once]
+
+
+# The time.
+
+NOW = "GPRMC,093015.25,A,4807.038,N,01131.000,E,0.0,0.0,221126,,,A"
+ZDA = "GPZDA,093015.00,22,11,2026,00,00"
+
+
+def test_rmc_with_a_fix_tells_the_time_and_when_it_began_to_say_so():
+    it = receiver()
+    it.feed(sentence(NOW)[:5], 3.0)
+
+    _, time = it.feed(sentence(NOW)[5:], 3.5)
+
+    assert time == Time(1_795_339_815_250_000, 3.0)
+
+
+def test_an_rmc_of_before_nmea_2_3_has_no_mode_and_tells_the_time_too():
+    assert times(RMC, "GPRMC,093015,A,,,,,0.0,0.0,221126") == ["1994-03-23T12:35:19+00:00", "2026-11-22T09:30:15+00:00"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        NOW.replace(",A,4807", ",V,4807"),  # no fix
+        *(NOW[:-1] + mode for mode in "EMNS"),
+        NOW.replace("093015.25", ""),
+        NOW.replace("093015.25", "093060.00"),  # a leap second
+        NOW.replace("093015.25", "243015.00"),
+        NOW.replace("093015.25", "09301"),
+        NOW.replace("093015.25", "0930-1.0"),
+        NOW.replace("093015.25", "093015.1234567890"),
+        NOW.replace("221126", ""),
+        NOW.replace("221126", "310226"),
+        NOW.replace("221126", "000026"),
+        NOW.replace("221126", "2211٢٦"),
+        ZDA,  # says nothing of a fix
+        "PRMC,093015,A,,,,,0.0,0.0,221126",
+    ],
+)
+def test_what_is_no_time_or_without_a_fix_tells_none(body: str):
+    assert times(body) == [None]
+
+
+def test_zda_tells_the_time_while_another_sentence_has_told_of_a_fix():
+    lost = GGA.replace(",E,1,", ",E,0,")
+    told = "2026-11-22T09:30:15+00:00"
+
+    assert times(ZDA, GGA, ZDA, lost, ZDA, NOW, ZDA)[::2] == [None, told, None, told]
+    assert times(GGA, ZDA, every_s=11) == [None, None]
+
+
+def test_the_time_is_told_also_where_the_values_are_switched_off_and_not_where_it_is_not_wanted():
+    assert times(NOW, table="rmc = false") != [None]
+    assert times(NOW, table="time = false") == [None]
+    assert times(NOW, table="rmc = false\ntime = false") == [None]
+
+
+def test_without_a_checksum_no_time_is_told():
+    actions = receiver("checksum = false").feed(f"${NOW}\r\n".encode(), 1.0)
+
+    assert [type(action) for action in actions] == [Emit]
