@@ -11,11 +11,14 @@ from batches import STEP_US, T0_US, segment, telemetry
 from fleets import DEVICE, FAR_US, Fleet, a_fleet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from agent.wire.messages import Newest, Segment
-from fleet.store import chart, query
+from fleet.store import chart, latest, query
 from fleet.store.chart import Points
+from fleet.store.latest import Latest
 from fleet.store.query import Cursor, Reading
+from fleet.store.schema import device
 
 pytest_plugins = ("databases",)
 
@@ -150,6 +153,34 @@ def test_series_are_listed_with_their_units(database_url: str):
         ("board.temp", "Cel", 1.0),
         ("gps.speed", "km/h", 5.5),
     ]
+
+
+def test_the_newest_of_one_series_is_found_over_all_devices(database_url: str):
+    devices = ("a", "b", "c")
+
+    async def story() -> list[list[Any]]:
+        async with a_fleet(database_url, devices=devices) as fleet:
+            for n, device_id in enumerate(devices):
+                names = ("board.temp", "board.n") if device_id != "b" else ("board.n",)
+                rows = [segment(i, [n, n + 0.5], series=name) for i, name in enumerate(names, 1)]
+                await fleet.take(telemetry(rows), device_id=device_id)
+            some = select(device.c.id).where(device.c.id > "a")
+            asked: list[tuple[str, Any]] = [
+                ("board.temp", None),
+                ("board.n", some),
+                ("board.none", None),
+                ('"\\', None),
+            ]
+            return [
+                await fleet.db.read(lambda conn, name=name, ids=ids: list(latest.across(conn, name, ids)))
+                for name, ids in asked
+            ]
+
+    temps, numbers, none, no_name = run(story())
+
+    assert temps == [(one, Latest(T0_US + STEP_US + 1000, v, "Cel")) for one, v in (("a", 0.5), ("c", 2.5))]
+    assert [(one, new.v) for one, new in numbers] == [("b", 1.5), ("c", 2.5)]
+    assert none == no_name == []
 
 
 @pytest.mark.parametrize("text", ["", "x", "1", "1.", ".1", "-1.2", "1.2.3", "9" * 60 + ".1", "\uff11.1", f"{2**63}.1"])
