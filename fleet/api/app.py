@@ -15,6 +15,7 @@ from fleet.api import (
     device,
     event,
     find,
+    meter,
     quarantine,
     reading,
     retention,
@@ -30,7 +31,22 @@ from fleet.errors import FleetError
 from fleet.services import Services
 
 BASE = "/api/v1"
-NOUNS = (device, reading, tally, alarm, ticket, config, claim, event, stream, find, quarantine, retention, token)
+NOUNS = (
+    device,
+    reading,
+    meter,
+    tally,
+    alarm,
+    ticket,
+    config,
+    claim,
+    event,
+    stream,
+    find,
+    quarantine,
+    retention,
+    token,
+)
 
 ABOUT = """\
 Everything that the fleet knows and does; the console and the CLI use nothing else.

@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from sqlalchemy import Connection
 
-from agent.wire.limits import MAX_TIME_US, MIN_TIME_US
+from agent.wire.limits import MAX_NAME_CHARS, MAX_TIME_US, MIN_TIME_US
 from agent.wire.messages import Value
 from fleet.api.access import Given, Reader
 from fleet.api.page import (
     MAX_LIMIT,
+    NO_NUL,
     Cursor,
     DeviceId,
     FromTime,
@@ -31,12 +32,15 @@ from fleet.core.rollup import DAY_S, QUARTER_S
 from fleet.errors import Invalid
 from fleet.services import Services
 from fleet.store import chart, device, query
+from fleet.store.chart import Points
 from fleet.store.query import Reading
 
 router = APIRouter(tags=["readings"])
 
 NDJSON = "application/x-ndjson"
 DEFAULT_POINTS = 600
+MAX_NAMES = 20  # series drawn at once
+MAX_NAMES_CHARS = MAX_NAMES * (MAX_NAME_CHARS + 1)
 MAX_POINTS = 5000
 MAX_STREAM_LIMIT = 2**63 - 1
 DEFAULT_CHART_US = 3600 * 1_000_000
@@ -54,9 +58,10 @@ class ReadingItem(Model):
     v: Value
 
 
-class ChartPoints(Model):
-    """A series for a chart: readings (`v`), or the least and greatest of each bucket (`min`, `max`), by its start."""
+class ChartSeries(Model):
+    """One series: readings (`v`), or the least and greatest of each bucket (`min`, `max`), by its start."""
 
+    name: str
     unit: str
     bucket_s: float = Field(description="Seconds; 0: the points are single readings.")
     made_of: Resolution = Field(description="What the points were made of.")
@@ -65,9 +70,23 @@ class ChartPoints(Model):
     v: list[Value] | None
     min: list[float] | None
     max: list[float] | None
-    gaps: list[list[float | str]] = Field(description="From, to (seconds since 1970), and why.")
     unsure: list[list[float]] = Field(
         description="From, to (seconds since 1970): the device's clock was not set, or not lately, when it dated these."
+    )
+    silences: list[list[float]] = Field(
+        description="From, to (seconds since 1970): nothing for over 10 times the usual distance; draw no line over it."
+    )
+
+
+class Chart(Model):
+    """Series of one device over the same time, and what is missing of it."""
+
+    device: str
+    from_us: int
+    to_us: int
+    series: list[ChartSeries]
+    gaps: list[list[float | str]] = Field(
+        description="From, to (seconds since 1970), and why: readings that existed and will not come."
     )
 
 
@@ -122,41 +141,59 @@ async def list_readings(  # noqa: PLR0913 - one argument a filter
     return JSONResponse({"items": items, "next": encode_cursor(str(following)) if following else None})
 
 
-@router.get("/devices/{device_id}/series/{series}/points", responses=responses(401, 403, 404, 422))
-async def get_points(  # noqa: PLR0913 - one argument a filter
+@router.get("/devices/{device_id}/series", responses=responses(401, 403, 404, 422))
+async def get_series(  # noqa: PLR0913 - one argument a filter
     services: Given,
     _caller: Reader,
     *,
     device_id: DeviceId,
-    series: SeriesName,
+    names: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAMES_CHARS, pattern=NO_NUL)],
+        Query(description=f"Series, separated by commas; at most {MAX_NAMES}.", examples=["board.temp,board.hum"]),
+    ],
     from_: FromTime = None,
     to: ToTime = None,
-    points: Annotated[int, Query(ge=2, le=MAX_POINTS)] = DEFAULT_POINTS,
-) -> ChartPoints:
-    """Give a series for a chart: the last hour if not said otherwise. No peak is lost, no gap drawn over."""
-    now_us = services.now_us()
-    from_us, to_us = span(services, from_, to or str(now_us))
+    points: Annotated[int, Query(ge=2, le=MAX_POINTS, description="Points a series, at most.")] = DEFAULT_POINTS,
+) -> Chart:
+    """Give series for a chart: the last hour if not said otherwise. No peak is lost, nothing is interpolated.
+
+    Each is made of what is coarse enough to be quick and fine enough to be right, and says of what (`made_of`).
+    """
+    from_us, to_us = span(services, from_, to or str(services.now_us()))
     if from_ is None:
         from_us = max(MIN_TIME_US, to_us - DEFAULT_CHART_US)
+    wanted = list(dict.fromkeys(name for name in names.split(",") if name))
+    if not 0 < len(wanted) <= MAX_NAMES or any(len(name) > MAX_NAME_CHARS for name in wanted):
+        raise Invalid(f"names: 1 to {MAX_NAMES} series are drawn at once", hint="Say names=board.temp,board.hum.")
 
-    def work(conn: Connection) -> ChartPoints:
+    def work(conn: Connection) -> Chart:
         device.get(conn, device_id)
-        unit = next((one.unit for one in query.series_of(conn, device_id) if one.name == series), "")
-        found = chart.points(conn, device_id, series, from_us, to_us, points=points)
-        return ChartPoints(
-            unit=unit,
-            bucket_s=found.bucket_us / 1e6,
-            t=[t_us / 1e6 for t_us in found.t_us],
-            t_us=found.t_us,
-            v=None if found.bucket_us else found.v,
-            min=found.low if found.bucket_us else None,
-            max=found.high if found.bucket_us else None,
-            made_of=MADE_OF[found.step_s],
-            unsure=[[start / 1e6, end / 1e6] for start, end in found.unsure],
-            gaps=[[gap.from_us / 1e6, gap.to_us / 1e6, gap.reason] for gap in found.gaps],
-        )
+        units = {one.name: one.unit for one in query.series_of(conn, device_id)}
+        found = [
+            _series(name, units.get(name, ""), chart.points(conn, device_id, name, from_us, to_us, points=points))
+            for name in wanted
+        ]
+        gaps = query.gaps(conn, device_id, from_us, to_us)
+        spans: list[list[float | str]] = [[gap.from_us / 1e6, gap.to_us / 1e6, gap.reason] for gap in gaps]
+        return Chart(device=device_id, from_us=from_us, to_us=to_us, series=found, gaps=spans)
 
     return await services.db.read(work)
+
+
+def _series(name: str, unit: str, found: Points) -> ChartSeries:
+    return ChartSeries(
+        name=name,
+        unit=unit,
+        bucket_s=found.bucket_us / 1e6,
+        made_of=MADE_OF[found.step_s],
+        t=[t_us / 1e6 for t_us in found.t_us],
+        t_us=found.t_us,
+        v=None if found.bucket_us else found.v,
+        min=found.low if found.bucket_us else None,
+        max=found.high if found.bucket_us else None,
+        unsure=[[start / 1e6, end / 1e6] for start, end in found.unsure],
+        silences=[[start / 1e6, end / 1e6] for start, end in found.silences()],
+    )
 
 
 def span(services: Services, from_: str | None, to: str | None) -> tuple[int, int]:

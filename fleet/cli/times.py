@@ -2,7 +2,7 @@
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import click
 
@@ -27,8 +27,8 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def parse_time(text: str, now: int) -> int:
-    """Read ISO-8601 (UTC where no zone is said), epoch microseconds, `now`, or a distance to now such as `-15m`.
+def parse_time(text: str, now: int, zone: tzinfo = UTC) -> int:
+    """Read ISO-8601 (in `zone` where none is said), epoch microseconds, `now`, or a distance to now such as `-15m`.
 
     Raises ValueError with a sentence.
     """
@@ -44,7 +44,7 @@ def parse_time(text: str, now: int) -> int:
     except ValueError:
         hint = "say 2026-01-31T14:00Z, -15m, now, or microseconds since 1970"
         raise ValueError(f"{text!r} is not a time; {hint}") from None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
     return _bounded((aware - EPOCH) // timedelta(microseconds=1), text)
 
 

@@ -109,6 +109,7 @@ def _chart(conn: Connection, device_id: str, series: str, span: tuple[int, int],
         "unit": unit(known.unit) if known else "",
         "resolution": f"least and greatest of {bucket_s:.3g} s each" if drawn.bucket_us else "every reading",
         "unsure": [{"from": start / US_PER_S, "to": end / US_PER_S} for start, end in drawn.unsure],
+        "silences": [{"from": start / US_PER_S, "to": end / US_PER_S} for start, end in drawn.silences()],
         "alarms": [
             {
                 "series": each.series,

@@ -26,6 +26,8 @@ VERSION = 1
 MAX_SERIES = 4096  # series, and columns of times, of a chunk
 CLOCKS = (Clock.UNKNOWN, Clock.FREE, Clock.SYNCED, Clock.GNSS, Clock.SERVER)
 """States of the clock, by the number that stands for each."""
+UNSURE_CLOCKS = (CLOCKS.index(Clock.UNKNOWN), CLOCKS.index(Clock.FREE))
+"""Those of a clock that was never set, or not lately."""
 
 _HEAD_BYTES = 5  # version and CRC
 _MAX_SECTION_BYTES = 2**31

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from agent.wire.messages import Clock, Value
+from agent.wire.messages import Value
 from fleet.core import column
-from fleet.core.chunk import CLOCKS
+from fleet.core.chunk import UNSURE_CLOCKS
 from fleet.core.column import Floats, Ints, Values
 from fleet.core.rollup import DAY_S, QUARTER_S, US_PER_S, start_of
 from fleet.store import query, rollup, seal
@@ -26,13 +26,13 @@ from fleet.store.gap import KeptGap
 from fleet.store.query import Block
 from fleet.store.seal import Standing
 
+SILENT = 10  # times the usual distance of points
 FINER = {DAY_S: QUARTER_S, QUARTER_S: 0}
 """What is read at the ends of a span; 0 stands for readings."""
 
 MOST_ROWS = 100_000  # readings or windows in memory before they are condensed
 
-_UNSURE = (CLOCKS.index(Clock.UNKNOWN), CLOCKS.index(Clock.FREE))
-_UNSURE_MASK = sum(1 << number for number in _UNSURE)
+_UNSURE_MASK = sum(1 << number for number in UNSURE_CLOCKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,18 @@ class Points:
     step_s: int
     gaps: list[KeptGap]
     unsure: list[tuple[int, int]]
+
+    def silences(self) -> list[tuple[int, int]]:
+        """Return from and to of where nothing was measured for long: over `SILENT` times the usual distance of points.
+
+        A line that is drawn over it would show what nobody has seen. Gaps are another thing: those readings existed.
+        """
+        t_us = np.array(self.t_us, np.int64)
+        apart = np.diff(t_us)
+        if not len(apart):
+            return []
+        at = np.flatnonzero(apart > SILENT * max(float(np.median(apart)), self.bucket_us))
+        return [(int(t_us[row]), int(t_us[row + 1])) for row in at.tolist()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,7 +212,7 @@ def _single(  # noqa: PLR0913, PLR0917 - which, from, to, how many
     values = column.pick(column.concatenate([block.v for block in found]), order)
     listed = values if isinstance(values, list) else values.tolist()
     times = t_us[order]
-    unsure = np.isin(np.concatenate([block.clock for block in found])[order], _UNSURE)
+    unsure = np.isin(np.concatenate([block.clock for block in found])[order], UNSURE_CLOCKS)
     drawn = [(t, v) for t, v in zip(times.tolist(), listed, strict=True) if not isinstance(v, str)]
     return [t for t, _ in drawn], [v for _, v in drawn], _spans(times, unsure, 0)
 

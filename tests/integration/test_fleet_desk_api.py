@@ -178,12 +178,30 @@ def test_points_keep_every_peak(sqlite_url: str) -> None:
         async with a_desk(sqlite_url) as desk:
             values = [1.0] * 1500 + [99.0] + [1.0] * 1500
             await desk.fleet.take(telemetry([segment(1, values, t0_us=T0_US)]))
-            path = f"/devices/{DEVICE}/series/board.temp/points?from={T0_US}&to={T0_US + 4 * S_US}"
-            few = (await desk.read.get(f"{path}&points=50")).json()
+            path = f"/devices/{DEVICE}/series?names=board.temp,board.none&from={T0_US}&to={T0_US + 4 * S_US}"
+            few, none = (await desk.read.get(f"{path}&points=50")).json()["series"]
             assert (few["v"], max(few["max"]), min(few["min"]), few["unit"]) == (None, 99.0, 1.0, "Cel")
-            whole = (await desk.read.get(f"{path}&points=5000")).json()
-            assert (whole["v"], whole["min"], whole["bucket_s"]) == (values, None, 0)
+            assert (none["name"], none["t"], none["v"]) == ("board.none", [], [])
+            whole = (await desk.read.get(f"{path}&points=5000")).json()["series"][0]
+            assert (whole["v"], whole["min"], whole["bucket_s"], whole["silences"]) == (values, None, 0, [])
             assert whole["t"][0] == T0_US / 1e6
+
+    asyncio.run(run())
+
+
+def test_what_was_never_measured_is_told_as_a_silence(sqlite_url: str) -> None:
+    async def run() -> None:
+        async with a_desk(sqlite_url) as desk:
+            rows = [segment(1, [1.0] * 200, t0_us=T0_US), segment(2, [2.0] * 200, t0_us=T0_US + 9 * S_US)]
+            await desk.fleet.take(telemetry(rows))
+            path = f"/devices/{DEVICE}/series?names=board.temp&from={T0_US}&to={T0_US + 10 * S_US}"
+            for points in (5000, 200):
+                (drawn,) = (await desk.read.get(f"{path}&points={points}")).json()["series"]
+                ((start, end),) = drawn["silences"]
+                assert T0_US / 1e6 <= start < T0_US / 1e6 + 0.3
+                assert end >= T0_US / 1e6 + 8.9
+            none = (await desk.read.get(f"/devices/{DEVICE}/series?names=,")).status_code
+            assert none == 422
 
     asyncio.run(run())
 

@@ -61,12 +61,19 @@ class Rate:
         return f"rate {self.limit} per s over {seconds(self.window_us)}"
 
 
+def rolls_over(before: float, now: float, rollover: float) -> bool:
+    """Tell whether a counter that went back has rolled over: that makes a step of at most half of `rollover`.
+
+    `rollover` is one more than the counter's greatest value; 0: it never rolls over, it was reset.
+    """
+    return bool(rollover) and 0 <= now - before + rollover <= rollover / 2
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """Bad while a counter's increase is beyond the limit: from reading to reading, or over `window_us` if not 0.
 
-    A counter that goes back has rolled over if `rollover` is given and that makes a step of at most half of it; else
-    it was reset, and has counted from 0.
+    A counter that goes back has rolled over (`rolls_over`), or else it was reset, and has counted from 0.
     """
 
     limit: Limit
@@ -98,8 +105,7 @@ class Step:
     def _step(self, before: float, now: float) -> float:
         if now >= before:
             return now - before
-        rolled = now - before + self.rollover
-        return rolled if self.rollover and 0 <= rolled <= self.rollover / 2 else max(now, 0)
+        return now - before + self.rollover if rolls_over(before, now, self.rollover) else max(now, 0)
 
     def moved(self, memory: Memory, move: Move) -> Memory:
         """Return the memory with its times moved."""

@@ -108,12 +108,12 @@ class Chart {
     this.draw();
   }
 
-  breakAtGaps() { // a point without a value in each gap, so that no line is drawn over it
-    const { t, min, max, gaps } = this.data;
-    for (const gap of gaps) {
-      const next = t.findIndex((at) => at >= gap.from);
-      if (next <= 0 || t[next] <= gap.from) continue;
-      t.splice(next, 0, gap.from); min.splice(next, 0, null); max.splice(next, 0, null);
+  breakAtGaps() { // a point without a value in each gap and silence, so that no line is drawn over it
+    const { t, min, max, gaps, silences } = this.data;
+    for (const at of [...gaps.map(({ from }) => from), ...silences.map(({ from, to }) => (from + to) / 2)]) {
+      const next = t.findIndex((each) => each >= at);
+      if (next <= 0 || t[next] <= at) continue;
+      t.splice(next, 0, at); min.splice(next, 0, null); max.splice(next, 0, null);
     }
   }
 
