@@ -40,6 +40,7 @@ from fleet.gateway.ca import Authority, load_authority
 from fleet.gateway.ingest import AckPolicy, Ingest
 from fleet.gateway.issue import ClaimIssuer
 from fleet.gateway.link import Link
+from fleet.gateway.replay import Replay
 from fleet.jobs.presence import PRESENCE
 from fleet.jobs.retention import RETENTION
 from fleet.jobs.rules import RULES
@@ -133,6 +134,7 @@ def _people(settings: Settings, db: Database, link: Link, authority: Authority) 
         db=db,
         link=link,
         issue_claims=ClaimIssuer(db, authority, settings.server_names, settings.gateway_port),
+        replay=Replay(db),
         version=metadata.version("fieldline"),
         gateway_port=settings.gateway_port,
         link_port=settings.link_port,

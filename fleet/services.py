@@ -12,6 +12,7 @@ from fleet import clock
 from fleet.core.actor import Actor
 from fleet.core.ports import DeviceLink
 from fleet.store.database import Database
+from fleet.store.quarantine import Quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,13 @@ class IssueClaims(Protocol):
         """Issue all of them, or none."""
 
 
+class ReplayBatch(Protocol):
+    """Reads a quarantined batch again; raises NotFound, and Refused where that changes nothing."""
+
+    async def __call__(self, quarantine_id: int, by: Actor) -> tuple[Quarantined, int, int]:
+        """Store what of it is missing; returns the batch, and how many rows and readings were."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything that a route may use."""
@@ -52,6 +60,7 @@ class Services:
     db: Database
     link: DeviceLink
     issue_claims: IssueClaims
+    replay: ReplayBatch
     version: str = "0"  # of this server
     gateway_port: int = 8443
     link_port: int = 8883

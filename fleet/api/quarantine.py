@@ -59,6 +59,20 @@ async def discard_quarantined(services: Given, caller: Admin, quarantine_id: Qua
     return _item(done)
 
 
+class ReplayedItem(QuarantineItem):
+    """One batch that was taken out of quarantine."""
+
+    rows: int = Field(description="Of it that were missing, and are stored now.")
+    readings: int
+
+
+@router.post("/quarantine/{quarantine_id}/replay", responses=responses(401, 403, 404, 409, 422))
+async def replay_quarantined(services: Given, caller: Admin, quarantine_id: QuarantineId) -> ReplayedItem:
+    """Read one batch again and store what of it is missing, once; its gap ends. Refused if it still cannot be read."""
+    one, rows, readings = await services.replay(quarantine_id, caller.actor)
+    return ReplayedItem(**_item(one).model_dump(), rows=rows, readings=readings)
+
+
 @router.get(
     "/quarantine/{quarantine_id}/body",
     response_class=Response,

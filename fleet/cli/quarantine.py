@@ -111,3 +111,16 @@ def discard(client: Client, quarantine_id: int, *, as_json: bool) -> None:
         print_json(done)
     else:
         say(f"The bytes of batch {quarantine_id} are gone; what it was stays in the list.")
+
+
+@quarantine.command(examples=("fleet quarantine replay 3",))
+@_id_argument()
+@json_option()
+@pass_client
+def replay(client: Client, quarantine_id: int, *, as_json: bool) -> None:
+    """Read one batch again, as after an upgrade, and store what of it is missing; its gap ends."""
+    done = client.post("quarantine", str(quarantine_id), "replay", body={})
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{done['rows']} rows of {done['device']} with {done['readings']} readings were missing and are stored.")

@@ -46,6 +46,17 @@ def find_holes(mark: int, mark_us: int | None, rows: Sequence[Row]) -> list[Hole
     return holes
 
 
+def runs_of(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Return the first and the last seq of each run of rows between which no seq is left out."""
+    runs: list[tuple[int, int]] = []
+    for row in rows:
+        if runs and runs[-1][1] == row.seq - 1:
+            runs[-1] = (runs[-1][0], row.seq)
+        else:
+            runs.append((row.seq, row.seq))
+    return runs
+
+
 def subtract(hole: Hole, explained: Iterable[tuple[int, int]]) -> list[Hole]:
     """Return what is left of a hole without the inclusive ranges of seqs that somebody explained."""
     left = [(hole.from_seq, hole.to_seq)]

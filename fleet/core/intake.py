@@ -57,6 +57,7 @@ class Standing:
     desired_hash: str  # of that document
     latest: Known
     marks: dict[tuple[str, Lane], Mark] = field(default_factory=dict)  # by store and lane, those that were asked for
+    gaps_ahead: set[tuple[str, Lane]] = field(default_factory=set)  # of these, with a gap that begins above the mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +72,16 @@ class Effects:
     problem: WireError | None = None  # it goes to quarantine: nothing above counts but `rows`, which lie there
     is_level: bool = True  # the batch follows on the mark; else the server is behind, and stored nothing
 
-    @property
-    def span(self) -> Span:
-        """Where the new rows lie; there must be some."""
-        rows = self.rows
-        return Span(
-            first_seq=rows[0].seq,
-            last_seq=rows[-1].seq,
-            from_us=min(row.from_us for row in rows),
-            to_us=max(row.to_us for row in rows),
-            readings=sum(row.readings for row in rows),
-        )
+
+def span_of(rows: Sequence[Row]) -> Span:
+    """Return where rows lie, of which there must be some."""
+    return Span(
+        first_seq=rows[0].seq,
+        last_seq=rows[-1].seq,
+        from_us=min([row.from_us for row in rows]),
+        to_us=max([row.to_us for row in rows]),
+        readings=sum([row.readings for row in rows]),
+    )
 
 
 def decide(standing: Standing, batch: Batch, rows: Sequence[Row], *, received_us: int) -> Effects:
@@ -95,8 +95,10 @@ def decide(standing: Standing, batch: Batch, rows: Sequence[Row], *, received_us
     if not new_rows:
         return Effects(mark.seq, latest=merge(standing.latest, heard) if heard else None)
     newest_us = max(row.to_us for row in new_rows)
-    if max(row.to_us for row in rows) > until_us:
-        return Effects(mark.seq, rows=new_rows, problem=_ahead(batch, rows, until_us))
+    try:
+        find_ahead(batch, rows, until_us)
+    except WireError as problem:
+        return Effects(mark.seq, rows=new_rows, problem=problem)
     for row in new_rows:
         heard += row.newest
     after = Mark(new_rows[-1].seq, newest_us if mark.t_us is None else max(newest_us, mark.t_us))
@@ -115,6 +117,7 @@ def is_ordinary(standing: Standing, batch: Batch, effects: Effects) -> bool:
         batch.lane is Lane.TELEMETRY
         and effects.problem is None
         and not effects.holes
+        and (batch.store_id, batch.lane) not in standing.gaps_ahead
         and standing.facts is not None
         and standing.facts.announced is Presence.ONLINE
         and batch.agent_version == standing.agent_version
@@ -123,8 +126,9 @@ def is_ordinary(standing: Standing, batch: Batch, effects: Effects) -> bool:
     )
 
 
-def _ahead(batch: Batch, rows: Sequence[Row], until_us: int) -> WireError:
-    """Name the first row that lies too far in the server's future."""
-    lane = "events" if batch.events else "segments"
-    place = next(f"$.{lane}[{i}]" for i, row in enumerate(rows) if row.to_us > until_us)
-    return WireError(place, f"lies more than {MAX_AHEAD_S} s in the future; is the device's clock set?")
+def find_ahead(batch: Batch, rows: Sequence[Row], until_us: int) -> None:
+    """Raise WireError at the first row that lies too far in the server's future, beyond `until_us`."""
+    for i, row in enumerate(rows):
+        if row.to_us > until_us:
+            place = f"$.{'events' if batch.events else 'segments'}[{i}]"
+            raise WireError(place, f"lies more than {MAX_AHEAD_S} s in the future; is the device's clock set?")

@@ -26,8 +26,8 @@ from agent.wire.messages import VERSION, Ack, Batch, Birth, ConfigDocument, Gap,
 from fleet.clock import now_us
 from fleet.core.actor import FLEET
 from fleet.core.event import Event
-from fleet.core.hole import Row
-from fleet.core.intake import Effects, Standing, decide, is_ordinary
+from fleet.core.hole import Row, runs_of
+from fleet.core.intake import Effects, Standing, decide, is_ordinary, span_of
 from fleet.core.limit import MAX_KEYS, Limit
 from fleet.core.pace import Pace
 from fleet.errors import Busy, FleetError
@@ -218,6 +218,9 @@ class Ingest:
             for hole in effects.holes:
                 lanes.note_hole(conn, device_id, told, hole, received_us=received_us)
             self._store_rows(conn, taken, told, effects)
+            if (told.store_id, told.lane) in standing.gaps_ahead:  # one that was told of rows that come after all
+                for seqs in runs_of(effects.rows):
+                    gap.fill(conn, device_id, told.store_id, told.lane, seqs)
             mark.advance(conn, device_id, told.store_id, told.lane, effects.mark)
         if told.lane is Lane.TELEMETRY and effects.is_level:
             self._judge(conn, standing, taken, told, effects)
@@ -231,7 +234,7 @@ class Ingest:
 
     def _store_rows(self, conn: Connection, taken: Taken, told: Batch, effects: Effects) -> None:
         device_id, received_us = taken.device_id, taken.received_us
-        span = effects.span
+        span = span_of(effects.rows)
         if told.lane is Lane.EVENTS:
             new_events = [row for row in told.events if row.seq >= span.first_seq]
             lanes.store_events(conn, device_id, told.store_id, new_events, received_us=received_us)

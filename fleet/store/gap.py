@@ -67,6 +67,32 @@ def find(  # noqa: PLR0913 - one row
     return left
 
 
+def missing(conn: Connection, device_id: str, store_id: str, lane: Lane, seqs: Sequence[int]) -> set[int]:
+    """Return which of the seqs, which grow, lie in a gap."""
+    if not seqs:
+        return set()
+    here = _of(device_id, store_id, lane) & (table.c.from_seq <= seqs[-1]) & (table.c.to_seq >= seqs[0])
+    gaps = conn.execute(select(table.c.from_seq, table.c.to_seq).where(here)).all()
+    return {seq for seq in seqs if any(low <= seq <= high for low, high in gaps)}
+
+
+def fill(conn: Connection, device_id: str, store_id: str, lane: Lane, seqs: tuple[int, int]) -> None:
+    """Cut gaps back to what is still missing once the rows of these seqs, both inclusive, have come after all.
+
+    What is left of a gap keeps its reason, and of its count the share that its seqs are.
+    """
+    here = _of(device_id, store_id, lane)
+    overlaps = (table.c.from_seq <= seqs[1]) & (table.c.to_seq >= seqs[0])
+    for row in conn.execute(select(table).where(here, overlaps)).all():
+        conn.execute(delete(table).where(here, table.c.from_seq == row.from_seq))
+        values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+        for left in subtract(_hole(row), [seqs]):
+            share = (left.to_seq - left.from_seq + 1) / (row.to_seq - row.from_seq + 1)
+            count = None if values["count"] is None else round(values["count"] * share)
+            part = {"from_seq": left.from_seq, "to_seq": left.to_seq, "count": count}
+            conn.execute(insert(table).values({**values, **part}))
+
+
 def page(
     conn: Connection, device_id: str, *, from_us: int | None = None, to_us: int | None = None, limit: int = 1000
 ) -> list[KeptGap]:

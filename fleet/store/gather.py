@@ -6,7 +6,7 @@ Of several batches of one device only the last mark, the last latest values and 
 from sqlalchemy import Connection
 
 from agent.wire.messages import Batch, Lane
-from fleet.core.intake import Effects, Mark, Standing
+from fleet.core.intake import Effects, Mark, Standing, span_of
 from fleet.core.latest import Entry
 from fleet.store import latest as store_latest
 from fleet.store.bulk import insert_all, upsert_all
@@ -58,7 +58,7 @@ class Gathered:
             msg = f"{device_id} was never heard: its first batch is no ordinary one"
             raise ValueError(msg)
         if effects.mark is not None:
-            span = effects.span
+            span = span_of(effects.rows)
             self._batches.append(
                 (
                     device_id,

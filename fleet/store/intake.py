@@ -13,7 +13,7 @@ from fleet.errors import FleetError, Refused
 from fleet.store import latest as store_latest
 from fleet.store.config import desired_id
 from fleet.store.device import unknown
-from fleet.store.schema import config, device, latest, mark, presence, reported
+from fleet.store.schema import config, device, gap, latest, mark, presence, reported
 
 Wanted = tuple[str, str, Lane]
 """Device, store and lane."""
@@ -48,12 +48,14 @@ def standings(conn: Connection, wanted: Iterable[Wanted]) -> dict[str, Standing]
         rows = conn.execute(_ON_POSTGRESQL, {"device_ids": device_ids, "store_ids": store_ids, "lanes": lanes})
     found: dict[str, Standing] = {}
     for row in rows:
-        (device_id, store_id, lane, seq, t_us) = row[:5]
+        (device_id, store_id, lane, seq, t_us, has_gap_ahead) = row[:6]
         one = found.get(device_id)
         if one is None:
-            one = found[device_id] = _standing(device_id, row[5:])
+            one = found[device_id] = _standing(device_id, row[6:])
         if seq is not None:
             one.marks[store_id, _LANES[lane]] = Mark(seq, t_us)
+        if has_gap_ahead:
+            one.gaps_ahead.add((store_id, _LANES[lane]))
     return found
 
 
@@ -82,6 +84,9 @@ def note_agent(conn: Connection, device_id: str, agent_version: str) -> None:
 
 def _statement(source: Any, device_id: Any, store_id: Any, lane: Any) -> Select[Any]:  # noqa: ANN401 - expressions
     """Make the query, from the keys that are wanted as the database takes them in."""
+    same = and_(gap.c.device_id == device.c.id, gap.c.store_id == store_id, gap.c.lane == lane)
+    ahead = select(gap.c.from_seq).where(same, gap.c.from_seq > func.coalesce(mark.c.seq, 0))
+    ahead = ahead.correlate_except(gap)
     return (
         select(
             device.c.id,
@@ -89,6 +94,7 @@ def _statement(source: Any, device_id: Any, store_id: Any, lane: Any) -> Select[
             lane,
             mark.c.seq,
             mark.c.t_us,
+            ahead.exists(),
             device.c.product_id,
             device.c.agent_version,
             device.c.revoked_us,

@@ -100,11 +100,17 @@ def discard(conn: Connection, quarantine_id: int, *, now_us: int, by: Actor) -> 
     found = find(conn, quarantine_id)
     if not found.size_bytes:
         return found
-    conn.execute(update(table).where(table.c.id == quarantine_id).values(body=b""))
+    emptied = empty(conn, quarantine_id)
     text = f"The {found.size_bytes} bytes of a batch of {found.device_id} were discarded from quarantine."
     data = {"quarantine": quarantine_id, "batch": found.batch, "bytes": found.size_bytes}
     about = ("device", found.device_id, by.id, by.origin, text, found.device_id, data)
     event.append(conn, Event(now_us, now_us, "batch.discarded", *about))
+    return emptied
+
+
+def empty(conn: Connection, quarantine_id: int) -> Quarantined:
+    """Let the bytes of one batch go; its row stays. Raises NotFound."""
+    conn.execute(update(table).where(table.c.id == quarantine_id).values(body=b""))
     return find(conn, quarantine_id)
 
 

@@ -63,7 +63,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
 def _operations() -> dict[str, schemathesis.APIOperation]:
     """Return every operation of the document but the stream, which never ends, and what would end our own token."""
     nowhere: Any = None
-    services = Services(nowhere, nowhere, nowhere)
+    services = Services(nowhere, nowhere, nowhere, nowhere)
     schema = schemathesis.openapi.from_dict(create_app(services).openapi())
     found = [one.ok() for one in schema.get_all_operations()]
     return {one.label: one for one in found if not one.path.endswith("/stream") and one.method.upper() != "DELETE"}
