@@ -34,8 +34,8 @@ class Sealing:
         for device_id in due:
             if asyncio.get_running_loop().time() > until:
                 return
+            self._after = device_id  # first: whatever is wrong with one device, the next turn goes on after it
             await self._seal(db, device_id, now_us, until)
-            self._after = device_id
         self._after = following or ""
 
     async def _seal(self, db: Database, device_id: str, now_us: int, until: float) -> None:
