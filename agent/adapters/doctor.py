@@ -224,13 +224,14 @@ def check_ports(
 ) -> Iterator[Finding]:
     """Whether the ports of the config are there, may be opened, and are named so that they stay.
 
-    What agent.toml sets is laid over the config, as the agent does it.
+    A config on trial is the one that counts. What agent.toml sets is laid over it, as the agent does it.
     """
     local, problem = load_local(state.local)
     if problem:
         yield warn("config", f"{state.local} is not followed: {problem}.", "Mend it, then restart the agent.")
     try:
-        text = load_standing(state.config).running.toml
+        standing = load_standing(state.config)
+        text = (standing.staged or standing.running).toml
         sources, problem = _sources(text, local, sources_of) if text else ((), "")
         if problem:
             yield warn("config", f"{state.local} is not followed: {problem}.", "Mend it, then restart the agent.")

@@ -12,6 +12,7 @@ in between, the device has a valid certificate and merely renews once more.
 
 import base64
 import hmac
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from agent.adapters.standing import load_local
 from agent.adapters.tls import shown_by
 from agent.core.token import FILE, Token, openssl_config, read_place
 from agent.errors import Misconfigured, Refused, Unavailable
-from agent.settings import Identity, StateDir, load_identity, make_identity
+from agent.settings import DEFAULT_STATE, SEALED, Identity, StateDir, load_identity, make_identity
 from agent.wire.claim import Claim
 from agent.wire.topics import DEVICE_ID
 
@@ -32,8 +33,10 @@ REQUEST_NAME = "fieldline-device"  # the fleet names the device; what the reques
 
 
 def enrol(claim: Claim, state: StateDir, now_us: int, *, force: bool = False, key: str = FILE) -> Identity:
-    """Enrol this device; returns its identity. Raises Misconfigured, Refused or Unavailable, and then changed nothing.
+    """Enrol this device; returns its identity. Raises Misconfigured, Refused or Unavailable.
 
+    Until the fleet's certificate has come nothing is changed. Where it cannot be written then (a full disk), the device
+    is not enrolled until the same command is run again, for which the claim is still good.
     `key` says where the private key is: agent.core.token; raises ValueError if it says nothing that can be understood.
     With `force` an enrolled device joins anew: the old identity and the old fleet's config are given up. The config is
     kept where it comes back under its id to the same fleet, after a revocation or too long a time in a cupboard.
@@ -43,12 +46,14 @@ def enrol(claim: Claim, state: StateDir, now_us: int, *, force: bool = False, ke
             f"{_already(state)}.",
             hint="To enroll it anew, add --force: its old identity is then given up. Nothing was changed.",
         )
+    _refuse_sealed(state)
     place = read_place(key)
     make_state_dir(state.root)
     est = Est(claim.host, claim.port, now_us, proxy=load_local(state.local)[0].proxy)
     ca_pem = _fetch_ca(est, claim)
     aside = _Aside(state.root / "key.aside.pem", state.root / "key.aside.cnf")
     try:
+        aside.drop_used(state)
         aside.fill(None if place is None else token.prepare(place, state.root))
         request = _make_request(aside.key, None if place is None else aside.config, REQUEST_NAME)
         issued = _checked(keys.check_issued(keys.read_certificates(_ask(est, ca_pem, claim, request)), request, ca_pem))
@@ -122,6 +127,12 @@ class _Aside:
     key: Path
     config: Path  # OpenSSL's way to it; not there for a key in a file
 
+    def drop_used(self, state: StateDir) -> None:
+        """Remove the key of an enrolment that did come to its end, and was cut before it could do so itself."""
+        are_there = state.identity.exists() and self.key.exists() and state.cert.exists()
+        if are_there and keys.is_pair(state.cert.read_bytes(), self.key.read_bytes()):
+            self.remove()
+
     def fill(self, place: Token | None) -> None:
         """Make a key, unless there is one from a try before, of the same place."""
         wanted = b"" if place is None else openssl_config(place).encode()
@@ -157,6 +168,16 @@ def _checked(issued: keys.Issued) -> keys.Issued:
     if not DEVICE_ID.fullmatch(issued.device_id):
         raise Refused(f"The fleet named this device {issued.device_id!r}, which is not a device id.")
     return issued
+
+
+def _refuse_sealed(state: StateDir) -> None:
+    """Raise Misconfigured where the service would be handed the key of the enrolment before, and not the new one."""
+    is_the_services = state.root == DEFAULT_STATE and os.path.exists(SEALED)  # noqa: PTH110 - Path.exists raises where it may not look
+    if is_the_services or state.key.parent != state.root:
+        raise Misconfigured(
+            f"{SEALED} holds the key of an enrolment before this one, and the service would be given that.",
+            hint=f"Remove it, then run the same command again: sudo rm {SEALED}. Nothing was changed.",
+        )
 
 
 def _is_same(state: StateDir, device_id: str, ca_pem: bytes) -> bool:

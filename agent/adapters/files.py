@@ -6,6 +6,7 @@ service cannot read.
 """
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -85,7 +86,14 @@ def sync_dir(path: Path) -> None:
 
 
 _HINT = "Choose another directory with --state, or run as a user that may write there."
+_FULL = "Make room on that disk (sudo journalctl --vacuum-size=50M; sudo apt clean), then run the same command again."
+_HINTS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: "Look with `dmesg` for the cause; mount that disk writable, then run the same command again.",
+}
 
 
 def _unwritable(path: Path, error: OSError) -> Misconfigured:
-    return Misconfigured(f"{path} cannot be written: {error.strerror or error}.", hint=_HINT)
+    hint = _HINTS.get(error.errno or 0, _HINT)
+    return Misconfigured(f"{path} cannot be written: {error.strerror or error}.", hint=hint)

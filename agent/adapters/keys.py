@@ -90,6 +90,14 @@ def check_issued(certificates: list[x509.Certificate], request: bytes, ca_pem: b
     )
 
 
+def is_pair(cert_pem: bytes, key_pem: bytes) -> bool:
+    """Tell whether a certificate is for a key in a file; False as well where either cannot be read."""
+    try:
+        return _spki(x509.load_pem_x509_certificate(cert_pem).public_key()) == _spki(_key(key_pem).public_key())
+    except (ValueError, Misconfigured):
+        return False
+
+
 _NOT_A_FLEET = "Check that the claim's server is a Fieldline gateway, then ask for a new claim."
 
 

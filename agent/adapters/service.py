@@ -17,7 +17,7 @@ from agent.adapters.install import FILES, UNIT, Step
 from agent.adapters.local import ask
 from agent.core.status import US_PER_S, Status
 from agent.errors import Misconfigured, Unavailable
-from agent.settings import StateDir
+from agent.settings import DEFAULT_STATE, StateDir
 from agent.wire.codec import decode
 from agent.wire.errors import WireError
 
@@ -32,6 +32,11 @@ Call = Callable[[Sequence[str]], None]
 def runs() -> bool:
     """Tell whether systemd runs this machine."""
     return SYSTEMD.is_dir()
+
+
+def serves(state: StateDir) -> bool:
+    """Tell whether the service is installed on this machine for this state directory."""
+    return runs() and state.root == DEFAULT_STATE and FILES[UNIT].exists()
 
 
 def require_root(command: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import Misconfigured
-from agent.settings import Identity
+from agent.settings import CREDENTIAL, SEALED, Identity
 from agent.wire.limits import MAX_TIME_US
 
 NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python does not name
@@ -153,6 +153,12 @@ def _unusable(shown: Shown, error: Exception) -> Misconfigured:
         return Misconfigured(
             f"The token does not give the key that {shown.key} names: {error}.",
             hint="If `fleet-agent doctor` finds it, restart the agent; else see docs/operate/hardware-key.md.",
+        )
+    if shown.key.name == CREDENTIAL:
+        return Misconfigured(
+            f"The certificate {shown.cert} and the sealed key {SEALED} cannot be used: {error}.",
+            hint="If the device was enrolled anew since its key was sealed, remove the sealed one: "
+            f"sudo rm {SEALED}; sudo systemctl restart fleet-agent",
         )
     return Misconfigured(
         f"The certificate {shown.cert} and the key {shown.key} cannot be used: {error}.",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from agent.adapters import service
 from agent.adapters.clock import SystemClock
 from agent.adapters.enrol import enrol
 from agent.adapters.lock import holder
@@ -45,4 +46,7 @@ def command(claim: str, state: Path, key: str, *, force: bool) -> None:
     if identity.key != FILE:
         click.echo(f"Its key is {place_in_words(identity.key)}.")
     click.echo(f"The certificate is valid until {iso(identity.cert_expires_us)} and is renewed by itself.")
-    click.echo(f"Next: fleet-agent run --state {state}")
+    if service.serves(paths):
+        click.echo("Next: sudo systemctl start fleet-agent")
+    else:
+        click.echo(f"Next: fleet-agent run --state {state}")

@@ -23,6 +23,8 @@ from agent.core.finding import Finding, Level
 from agent.core.standing import Standing
 from agent.protocols import find
 from agent.settings import Identity, StateDir, load_identity
+from agent.wire.codec import config_hash
+from agent.wire.messages import ConfigDocument
 
 DAY_US = 86_400_000_000
 
@@ -117,6 +119,15 @@ def test_a_name_that_may_change_is_told_with_the_one_that_stays(state: StateDir,
 
     assert finding.level is Level.WARN
     assert finding.do == f'In the config: port = "{by_id}/usb-Arduino-if00"'
+
+
+def test_the_ports_of_a_config_on_trial_are_the_ones_that_are_looked_at(state: StateDir, port: Board, tmp_path: Path):
+    on_trial = ConfigDocument(1, config_hash(port.config()), port.config())
+    state.config.write_bytes(Standing().trying(on_trial).to_json())
+
+    (finding,) = check_ports(state, lambda text, local: parse_config(text, find, local).sources, tmp_path / "by-id")
+
+    assert finding.level is Level.OK
 
 
 def test_a_file_is_no_port(state: StateDir, port: Board, tmp_path: Path):

@@ -1,4 +1,6 @@
 import datetime as dt
+import errno
+import os
 import ssl
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from est_server import EstServer
 from agent.adapters.clock import SystemClock
 from agent.adapters.enrol import enrol, renew
 from agent.adapters.lock import held
+from agent.adapters.tls import client_context
 from agent.cli import main
 from agent.errors import Misconfigured, Refused, Unavailable
 from agent.settings import StateDir, load_identity
@@ -219,6 +222,52 @@ def test_a_device_whose_agent_runs_is_not_enrolled_anew(
 
     assert left.value.code == 1
     assert "Stop it first" in capsys.readouterr().err
+
+
+def test_a_sealed_key_of_before_is_to_be_removed_first(
+    server: EstServer, state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sealed = tmp_path / "sealed"
+    sealed.write_text("")
+    monkeypatch.setattr("agent.adapters.enrol.SEALED", sealed)
+    monkeypatch.setattr("agent.adapters.enrol.DEFAULT_STATE", state.root)
+
+    with pytest.raises(Misconfigured, match="the service would be given that") as caught:
+        enrol(server.claim, state, now_us())
+
+    assert f"sudo rm {sealed}" in caught.value.hint
+    assert server.hits == []
+    sealed.unlink()
+    enrol(server.claim, state, now_us())
+
+
+def test_a_sealed_key_that_does_not_fit_the_certificate_is_told_with_its_remedy(
+    server: EstServer, state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    enrol(server.claim, state, now_us())
+    (tmp_path / "fieldline.key").write_bytes(state.key.read_bytes())
+    enrol(server.claim, state, now_us(), force=True)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    with pytest.raises(Misconfigured, match="the sealed key /etc/credstore") as caught:
+        client_context(load_identity(state))
+
+    assert "sudo rm /etc/credstore.encrypted/fieldline.key" in caught.value.hint
+
+
+def test_a_full_disk_is_told_with_what_to_do_and_the_same_claim_is_good_afterwards(
+    server: EstServer, state: StateDir, monkeypatch: pytest.MonkeyPatch
+):
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(Misconfigured, match="No space left on device") as caught:
+            enrol(server.claim, state, now_us())
+
+    assert caught.value.hint.startswith("Make room on that disk")
+    enrol(server.claim, state, now_us())
 
 
 def agent(*args: str) -> subprocess.CompletedProcess[str]:
