@@ -112,12 +112,11 @@ class Director:
         loop.at(loop.now + pace_s, settled)
 
     def _second_part(self) -> None:
-        if self._mode is Mode.STORM:
-            self._storm()
-        elif self._mode is Mode.HINT:
-            self._hint()
-        else:
+        if self._mode not in (Mode.STORM, Mode.HINT):
             self._drain()
+            return
+        self._deadline = self._crew.loop.now + DRAIN_S  # that the last links have to come up
+        self._wait(self._all_linked, self._storm if self._mode is Mode.STORM else self._hint)
 
     def _hold(self) -> None:
         """Begin to send, and to measure, when all links are up."""
@@ -169,23 +168,23 @@ class Director:
     def _hint(self) -> None:
         self.phase = "hint"
         crew = self._crew
+        listening = {member.identity.device_id for member in crew.members if member.link and member.link.is_up}
         crew.hints.clear()
         asked_s = crew.loop.now
-        listening = crew.meter.connected
         self._set_config()
 
         def noted() -> None:
-            hints = sorted(when - asked_s for when in crew.hints.values())
-            self.marks["hint_devices"] = len(hints)
-            self.marks["hint_listening"] = listening
-            if hints:
-                self.marks["hint_first_s"] = round(hints[0], 3)
-                self.marks["hint_median_s"] = round(hints[len(hints) // 2], 3)
-                self.marks["hint_last_s"] = round(hints[-1], 3)
+            heard = sorted(when - asked_s for device, when in crew.hints.items() if device in listening)
+            self.marks["hint_listening"] = len(listening)
+            self.marks["hint_devices"] = len(heard)
+            if heard:
+                self.marks["hint_first_s"] = round(heard[0], 3)
+                self.marks["hint_median_s"] = round(heard[len(heard) // 2], 3)
+                self.marks["hint_last_s"] = round(heard[-1], 3)
             self._drain()
 
         self._deadline = asked_s + DRAIN_S
-        self._wait(lambda: len(crew.hints) >= listening, noted)
+        self._wait(lambda: listening <= crew.hints.keys(), noted)
 
     def _drain(self) -> None:
         """Measure no more, and let the devices send what is left, at their pace."""
