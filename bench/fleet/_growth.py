@@ -6,6 +6,7 @@ from typing import Any
 from _swarm import Running, serving
 
 SYNC_EVERY = ("--sync-every", "10")
+SPARE_S = 20  # of a run, until all have settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,12 @@ def steady(fleet: Running, devices: int, seconds: float, *, show: bool = False) 
     """Run ten series each ten seconds of so many devices, a call each ten seconds."""
     report = fleet.swarm(
         *("--mode", "steady", "--devices", str(devices), "--series", "10", "--every", "10s", "--for", f"{seconds}s"),
+        *("--road", "link"),
         show=show,
     )
     samples = report["samples"]
     settled_s = report["marks"].get("settled_s", samples[len(samples) // 2]["t_s"])
-    counted = [one for one in samples if settled_s <= one["t_s"] <= seconds] or samples[-2:]
+    counted = [one for one in samples if settled_s <= one["t_s"] <= settled_s + seconds - SPARE_S] or samples[-2:]
     first, last = counted[0], counted[-1]
     took_s = max(last["t_s"] - first["t_s"], 1e-3)
     names = [name for name in last["usage"] if name in first["usage"]]

@@ -30,7 +30,7 @@ def main() -> None:
     told = parser.parse_args()
     numbers = [int(text) for text in told.devices.split(",")]
     with serving("sqlite", *SYNC_EVERY) as fleet:
-        costs = [steady(fleet, devices, told.seconds + devices / 100, show=told.show) for devices in numbers]
+        costs = [steady(fleet, devices, told.seconds, show=told.show) for devices in numbers]
     print(f"| {' | '.join(HEAD)} |")
     print("|" + "---|" * len(HEAD))
     for cost in costs:

@@ -19,7 +19,7 @@ def main() -> None:
     with serving("sqlite", "--sync-every", "60") as fleet:
         report = fleet.swarm(
             *("--mode", "hint", "--devices", str(told.devices), "--series", "10", "--every", "60s"),
-            *("--for", f"{20 + told.devices / 100}s"),
+            *("--for", "20s", "--road", "link"),
             show=told.show,
         )
     marks = report["marks"]

@@ -15,14 +15,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, default=10_000)
     parser.add_argument("--outage", type=float, default=30)
+    parser.add_argument("--at-once", type=int, default=1000, help="handshakes that are under way at any moment")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--show", action="store_true", help="the swarm's progress")
     told = parser.parse_args()
-    calm_s = 20 + told.devices / 100
     with serving(told.database, "--sync-every", "10") as fleet:
         report = fleet.swarm(
             *("--mode", "storm", "--devices", str(told.devices), "--series", "10", "--every", "10s"),
-            *("--for", f"{calm_s}s", "--outage", f"{told.outage}s"),
+            *("--for", "30s", "--outage", f"{told.outage}s", "--connecting", str(told.at_once)),
             show=told.show,
         )
     marks = report["marks"]

@@ -56,7 +56,7 @@ class Watched(click.ParamType[tuple[str, int]]):
 @click.option("--per-row", type=click.IntRange(1, 4096), default=1, show_default=True, help="Readings a series a row.")
 @click.option("--rows", type=click.IntRange(0, 4096), default=0, help="Rows a batch at most. [default: what fits]")
 @click.option("--premake", type=click.IntRange(0), default=0, help="Batches of each device made before the start.")
-@click.option("--connecting", type=click.IntRange(1), default=512, show_default=True, help="Links opened at once.")
+@click.option("--connecting", type=click.IntRange(1), default=128, show_default=True, help="Links opened at once.")
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, envvar="FLEET_URL", help="The fleet's API.")
 @click.option("--token", envvar="FLEET_TOKEN", help="Admin token; or set FLEET_TOKEN.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File that holds it.")
@@ -85,13 +85,14 @@ def swarm(  # noqa: PLR0913 - one option a fact
 
     Example: firmware-sim swarm --devices 10000 --series 10 --every 10s --token-file fieldline-data/admin.token
     """
-    from firmware_sim.swarm.modes import Mode, Times  # noqa: PLC0415 - a board alone needs none of it
+    from firmware_sim.swarm.crew import Road  # noqa: PLC0415 - a board alone needs none of it
+    from firmware_sim.swarm.modes import Mode, Times  # noqa: PLC0415 - the same
     from firmware_sim.swarm.run import Settings, run  # noqa: PLC0415 - the same
 
     secret = token_file.read_text().strip() if token_file is not None else token
     if not secret:
         raise click.UsageError("Give the fleet's admin token: --token-file fieldline-data/admin.token")
-    options["mode"] = Mode(options["mode"])
+    options["mode"], options["road"] = Mode(options["mode"]), Road(options["road"])
     times = Times(for_s, backlog, outage)
     settings = Settings(token=secret, times=times, every_s=every, watched=dict(watched), **options)
     report = run(settings, lambda text: click.echo(text, err=True), _progress)

@@ -36,7 +36,7 @@ class Plan:
     course: Course
     road: Road = Road.AUTO
     rows_a_batch: int = 0
-    connecting: int = 512  # connections that are being opened at once
+    connecting: int = 128  # connections that are being opened at once
     gzip_level: int = wire.GZIP_LEVEL
     seed: int = 0
 

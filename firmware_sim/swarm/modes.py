@@ -18,6 +18,7 @@ from firmware_sim.swarm.member import Identity, Member
 from firmware_sim.swarm.meter import Latency
 from firmware_sim.swarm.rogue import Repeater, SlowReader
 
+BEGIN_A_S = 200  # devices that come up a second, where they are not to come all at once
 BURST_FROM_US = 30 * 86_400 * US  # a burst's readings begin so long ago
 DRAIN_CALLS = 3  # paces that the devices have to send what is left …
 DRAIN_S = 60.0  # … and so long besides
@@ -75,7 +76,8 @@ class Director:
         crew, loop = self._crew, self._crew.loop
         self.phase = str(self._mode)
         is_spread = self._mode not in (Mode.BURST, Mode.BACKLOG)
-        spread_s = min(crew.course.every_us / US, self._times.run_s / 4) if is_spread else 0.0
+        phase_s = min(crew.course.every_us / US, self._times.run_s / 4)
+        spread_s = max(phase_s, len(crew.members) / BEGIN_A_S) if is_spread else 0.0
         for number, member in enumerate(crew.members):
             loop.at(loop.now + spread_s * number / len(crew.members), member.begin)
         for rogue in crew.rogues:

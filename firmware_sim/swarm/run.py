@@ -48,7 +48,7 @@ class Settings:
     per_row: int = 1
     rows: int = 0  # a batch; 0: as many as fit
     premake: int = 0  # batches of each device, made before the clock starts
-    connecting: int = 512
+    connecting: int = 128
     share: float = 0.1  # of the devices that are slow or hostile in those modes
     watched: Mapping[str, int] = field(default_factory=dict)
     gzip_level: int = 1

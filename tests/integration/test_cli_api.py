@@ -228,6 +228,35 @@ def test_a_claim_is_printed_alone_on_its_line(told: Callable[..., None]):
     told(story)
 
 
+def test_many_claims_are_a_line_each_with_the_device(told: Callable[..., None]):
+    async def story(_desk: Desk, run: Run) -> None:
+        made = shown(await run("claim", "create", "--product", "freezer", "--count", "260", "--json"))
+        said = await run("claim", "create", "--product", "freezer", "--count", "2")
+        wrong = await run("claim", "create", "--product", "freezer", "--count", "2", "--serial", "FZ-1")
+
+        assert len(made) == 260
+        assert [line.split("\t")[1][:4] for line in said.stdout.splitlines()] == ["fl1/", "fl1/"]
+        assert wrong.exit_code == 2
+
+    told(story)
+
+
+def test_what_is_kept_is_counted_by_device_and_in_all(told: Callable[..., None]):
+    async def story(desk: Desk, run: Run) -> None:
+        for device in (DEVICE, OTHER):
+            await desk.fleet.take(telemetry([segment(1, [1.5, None, "x"])]), device_id=device)
+        lines = [json.loads(line) for line in (await run("tally", "--json")).stdout.splitlines()]
+        table = await run("tally")
+        none = await run("tally", "--device", DEVICE, "--to", str(T0_US))
+
+        assert [line["device"] for line in lines] == [DEVICE, OTHER]
+        assert {line["series"]["board.temp"]["count"] for line in lines} == {3}
+        assert table.stdout.splitlines()[-1].split()[:3] == ["all", "2", "6"]
+        assert "No readings" in none.stdout
+
+    told(story)
+
+
 def test_every_command_for_people_prints_without_a_trace_of_failure(told: Callable[..., None]):
     async def story(desk: Desk, run: Run) -> None:
         await desk.fleet.take(telemetry([segment(1, [1.5, None, "open"])]))

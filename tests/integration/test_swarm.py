@@ -1,12 +1,15 @@
 """The swarm against a whole server, in every mode: what was acked is there, once and as it was."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from fleet_process import Server, serving
 
+from firmware_sim.cli import cli
 from firmware_sim.swarm.crew import Road
 from firmware_sim.swarm.modes import Mode, Times
 from firmware_sim.swarm.report import Report
@@ -114,6 +117,21 @@ def test_every_device_that_listens_is_told_of_a_config(server: Server, place: Pa
     assert clean(report)
     assert report.marks["hint_devices"] == report.marks["hint_listening"] == DEVICES
     assert report.marks["hint_last_s"] < 30
+
+
+def test_the_command_takes_the_road_it_was_told_and_writes_a_page(server: Server, place: Path, tmp_path: Path):
+    page = tmp_path / "swarm.html"
+    how = ("--devices", "5", "--every", "200ms", "--for", "2s", "--road", "link", "--json", "--page", str(page))
+    where = ("--url", str(server.api.base_url).partition("/api")[0], "--state", str(place / "state"))
+    token = ("--token-file", str(place / "data" / "admin.token"), "--watch", f"fleet={server.process.pid}")
+
+    done = CliRunner().invoke(cli, ["swarm", *how, *where, *token])
+
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["counts"].get("gateway calls", 0) == 0
+    assert {"fleet", "nats-server"} <= told["usage"].keys()
+    assert page.read_text().count("<svg") == 6
 
 
 def test_the_fleets_tally_is_what_its_readings_are(server: Server, place: Path):
