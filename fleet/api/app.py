@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from fleet.api import (
+    across,
     alarm,
     claim,
     config,
@@ -35,6 +36,7 @@ NOUNS = (
     device,
     reading,
     meter,
+    across,
     tally,
     alarm,
     ticket,

@@ -12,6 +12,7 @@ COMMANDS = {
     "device": ("fleet.cli.device", "device", "See devices, shut one out."),
     "latest": ("fleet.cli.reading", "latest", "Show the newest value of each series of a device."),
     "readings": ("fleet.cli.reading", "readings", "Print the readings of one series, oldest first."),
+    "series": ("fleet.cli.series", "series", "See one series over many devices."),
     "meter": ("fleet.cli.meter", "meter", "See what counters have counted, by hour, day, month or year."),
     "tally": ("fleet.cli.tally", "tally", "Count the readings that are kept, with a checksum."),
     "gap": ("fleet.cli.gap", "gap", "See what will never arrive, and why."),

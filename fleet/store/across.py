@@ -1,0 +1,78 @@
+"""One series over many devices: the newest value of each that a selector chooses."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, and_, not_, or_, select, true
+
+from agent.wire.codec import NAME
+from agent.wire.messages import Value
+from fleet.core.selector import Field, Selector, Term
+from fleet.store.schema import device
+from fleet.store.schema import latest as table
+
+_COLUMNS = {
+    Field.PRODUCT: device.c.product_id,
+    Field.SITE: device.c.site,
+    Field.DEVICE: device.c.id,
+    Field.SERIAL: device.c.serial,
+}
+
+
+class Newest(NamedTuple):
+    """What one device last said of the series."""
+
+    device: str
+    product: str
+    site: str
+    t_us: int
+    v: Value
+    unit: str
+
+
+def selected(selector: Selector) -> ColumnElement[bool]:
+    """Return the condition on the table of devices that a selector stands for."""
+    return and_(true(), *map(_condition, selector))
+
+
+def newest(conn: Connection, series: str, selector: Selector = (), *, since_us: int = 0) -> Iterator[Newest]:
+    """Yield the newest reading of the series of each device that has one, and not from before `since_us`; by device."""
+    if NAME.fullmatch(series) is None:  # no device can have said it
+        return
+    wanted = select(device.c.id, device.c.product_id, device.c.site, table.c.body)
+    rows = conn.execute(
+        wanted.join(table, table.c.device_id == device.c.id)
+        .where(selected(selector), device.c.revoked_us.is_(None))
+        .order_by(device.c.id)
+    )
+    read = _reader(series)
+    for device_id, product_id, site, body in rows:
+        entry = read(body)
+        if entry is not None and entry[0] >= since_us:
+            yield Newest(device_id, product_id, site, *entry)
+
+
+def _reader(series: str) -> Callable[[str], tuple[int, Value, str] | None]:
+    """Return what reads one series' entry of a body, and passes over the others without making anything of them."""
+    field: Any = ("entry", tuple[int, int | float | str | None, str] | None, None)
+    only = msgspec.defstruct("Only", [field], rename={"entry": series})
+    decode = msgspec.json.Decoder(only).decode
+    return lambda body: decode(body).entry  # type: ignore[attr-defined] # made above
+
+
+def _condition(term: Term) -> ColumnElement[bool]:
+    if term.field is Field.ANY:
+        columns = (device.c.id, device.c.serial, device.c.site)
+        found = or_(*(column.icontains(term.values[0], autoescape=True) for column in columns))
+    else:
+        column = _COLUMNS[term.field]
+        exact = [one for one in term.values if "*" not in one]
+        like = [column.ilike(_pattern(one), escape="\\") for one in term.values if "*" in one]
+        found = or_(column.in_(exact), *like)
+    return not_(found) if term.negated else found
+
+
+def _pattern(said: str) -> str:
+    escaped = said.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%")
