@@ -15,7 +15,7 @@ from agent.wire.limits import MAX_AHEAD_S
 from agent.wire.messages import Batch, Lane, Reported
 from fleet.core.hole import Hole, Row, find_holes
 from fleet.core.latest import Entry, Known, merge
-from fleet.core.presence import Facts, Presence
+from fleet.core.presence import Facts
 
 US_PER_S = 1_000_000
 
@@ -109,19 +109,15 @@ def decide(standing: Standing, batch: Batch, rows: Sequence[Row], *, received_us
 
 
 def is_ordinary(standing: Standing, batch: Batch, effects: Effects) -> bool:
-    """Tell whether all that a batch changes is telemetry, its mark, latest values and when the device was heard.
+    """Tell whether all that a batch changes is telemetry, its mark, latest values and what is known of the device.
 
-    Everything else has more to say: an event, an alarm, a gap, a config. Fleet rules are the caller's question.
+    Everything else has more to say: an event, an alarm, a gap, a new config. Fleet rules are the caller's question.
     """
     return (
         batch.lane is Lane.TELEMETRY
         and effects.problem is None
         and not effects.holes
         and (batch.store_id, batch.lane) not in standing.gaps_ahead
-        and standing.facts is not None
-        and standing.facts.announced is Presence.ONLINE
-        and batch.agent_version == standing.agent_version
-        and batch.reported == standing.reported
         and standing.desired in (0, batch.reported.handled)
     )
 

@@ -83,7 +83,7 @@ def seen(  # noqa: PLR0913 - the facts of one call
     else:
         conn.execute(_NOTE, {"device": device_id, **values})
     if is_new:
-        _announce(conn, device_id, Presence.ONLINE, TEXTS[Presence.ONLINE], t_us=now_us, received_us=now_us)
+        event.append(conn, online(device_id, now_us))
 
 
 def birth(  # noqa: PLR0913 - the facts of one link
@@ -133,7 +133,7 @@ def announce(conn: Connection, device_ids: Sequence[str], *, now_us: int) -> int
             conn.execute(changed.values(state=state.value, since_us=since_us))
             is_cut_off = state is Presence.LATE and facts.link_ended_us == since_us - LATE_GRACE_S * US_PER_S
             text = LINK_ENDED if is_cut_off else TEXTS[state]
-            _announce(conn, row.device_id, state, text, t_us=since_us, received_us=now_us)
+            event.append(conn, _told(row.device_id, state, text, t_us=since_us, received_us=now_us))
             announced += 1
     return announced
 
@@ -152,8 +152,11 @@ def facts_of(row: Row[tuple[object, ...]]) -> Facts:
     )
 
 
-def _announce(  # noqa: PLR0913 - the facts of one event
-    conn: Connection, device_id: str, state: Presence, text: str, *, t_us: int, received_us: int
-) -> None:
+def online(device_id: str, now_us: int) -> Event:
+    """Make the event that tells of a device that is there again, or for the first time."""
+    return _told(device_id, Presence.ONLINE, TEXTS[Presence.ONLINE], t_us=now_us, received_us=now_us)
+
+
+def _told(device_id: str, state: Presence, text: str, *, t_us: int, received_us: int) -> Event:
     about = (device_id, FLEET.id, FLEET.origin, text.format(device_id), device_id, {"since_us": t_us})
-    event.append(conn, Event(t_us, received_us, KINDS[state], "device", *about))
+    return Event(t_us, received_us, KINDS[state], "device", *about)
