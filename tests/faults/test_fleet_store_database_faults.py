@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import pytest
 from batches import segment, telemetry
 from fleets import DEVICE, Fleet, a_fleet, add_device
 from sqlalchemy import Connection, text
 
 from fleet.core.event import Event, Origin
 from fleet.errors import Busy
+from fleet.gateway import ingest
 from fleet.store import event
 
 pytest_plugins = ("databases",)
@@ -33,7 +35,10 @@ async def limit_pages(fleet: Fleet, extra: int) -> None:
     await fleet.db.write(limit)
 
 
-def test_a_full_disk_is_busy_with_a_hint_nothing_acked_is_lost_and_it_goes_on_with_room(sqlite_url: str):
+def test_a_full_disk_is_busy_with_a_hint_nothing_acked_is_lost_and_it_goes_on_with_room(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ingest, "MAX_TAKING_OF_ONE", 60)
     payloads = [
         telemetry([segment(1, [i * 7919 % 100_003 / 7 for i in range(2000)])], store_id=f"store-{n}") for n in range(60)
     ]
@@ -94,7 +99,9 @@ def test_nodes_that_lock_devices_in_another_order_both_get_through(postgresql_ur
     assert run(story()) == [{1, 2, 3, 4, 5}, [5] * 6]
 
 
-def test_a_caller_that_gave_up_does_not_disturb_the_others(database_url: str):
+def test_a_caller_that_gave_up_does_not_disturb_the_others(database_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ingest, "MAX_TAKING_OF_ONE", 20)
+
     async def story() -> list[object]:
         async with a_fleet(database_url) as fleet:
             tasks = [
