@@ -13,15 +13,9 @@ from typing import Any
 
 import pytest
 from agents import Board, board, running, until
-from fleet_process import Server, enrolled, serving
+from fleet_process import Server, enrolled
 
 MIB = 2**20
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("fleet") / "data") as it:
-        yield it
 
 
 @pytest.fixture
@@ -92,13 +86,13 @@ def events(server: Server, device: str) -> list[dict[str, Any]]:
 
 
 def test_a_disk_that_turns_read_only_is_survived_told_and_recovered_from(
-    server: Server, port: Board, card: Card, tmp_path: Path
+    fleet_server: Server, port: Board, card: Card, tmp_path: Path
 ):
-    device = enrolled(server, card.folder / "state")
+    device = enrolled(fleet_server, card.folder / "state")
     with running(card.folder / "state", "--config", seed(tmp_path, port)) as agent:
         until(lambda: agent.status()["sources"][0]["connected"], "the port is open")
         port.say(20)
-        until(lambda: arrived(server, device) == list(range(20)), "what was read is in the fleet")
+        until(lambda: arrived(fleet_server, device) == list(range(20)), "what was read is in the fleet")
 
         card.fail()
         port.say(20)
@@ -107,15 +101,15 @@ def test_a_disk_that_turns_read_only_is_survived_told_and_recovered_from(
         assert agent.process.poll() is None
 
         card.replace()
-        until(lambda: len(arrived(server, device)) == 60, "what was read meanwhile is in the fleet")
+        until(lambda: len(arrived(fleet_server, device)) == 60, "what was read meanwhile is in the fleet")
         told = until(
-            lambda: [it["text"] for it in events(server, device) if it["kind"] == "buffer.recovered"],
+            lambda: [it["text"] for it in events(fleet_server, device) if it["kind"] == "buffer.recovered"],
             "the fleet is told",
         )
 
         assert "buffer.db cannot be written" in problem
         assert "can be again" in told[0]
-        assert arrived(server, device) == list(range(60))
+        assert arrived(fleet_server, device) == list(range(60))
 
 
 def spoil_the_middle(path: Path, count: int) -> None:
@@ -140,17 +134,17 @@ def store_id(path: Path) -> str:
 
 
 def test_a_buffer_that_was_damaged_while_the_agent_was_off_loses_what_cannot_be_read_and_no_more(
-    server: Server, port: Board, tmp_path: Path
+    fleet_server: Server, port: Board, tmp_path: Path
 ):
     state, first = tmp_path / "state", seed(tmp_path, port)
-    device = enrolled(server, state)
+    device = enrolled(fleet_server, state)
     with running(state, "--config", first) as agent:
         until(lambda: agent.status()["sources"][0]["connected"], "the port is open")
         port.say(100)
-        until(lambda: len(arrived(server, device)) == 100, "the first are in the fleet")
+        until(lambda: len(arrived(fleet_server, device)) == 100, "the first are in the fleet")
         agent.stop()
 
-    server.process.send_signal(signal.SIGSTOP)
+    fleet_server.process.send_signal(signal.SIGSTOP)
     try:
         with running(state, "--config", first) as agent:
             until(lambda: agent.status()["sources"][0]["connected"], "the port is open")
@@ -160,17 +154,17 @@ def test_a_buffer_that_was_damaged_while_the_agent_was_off_loses_what_cannot_be_
             until(lambda: agent.status()["buffer"]["readings"] >= 1200, "all wait in the buffer")
             agent.stop(signal.SIGKILL)
     finally:
-        server.process.send_signal(signal.SIGCONT)
+        fleet_server.process.send_signal(signal.SIGCONT)
     before = store_id(state / "buffer.db")
     spoil_the_middle(state / "buffer.db", 3)
 
     with running(state, "--config", first) as agent:
         until(lambda: agent.status()["buffer"]["rows"] == 0, "the fleet has all that was left")
-        told = events(server, device)
-        found = arrived(server, device)
+        told = events(fleet_server, device)
+        found = arrived(fleet_server, device)
 
     lost = set(range(700)) - set(found)
-    gaps = server.get(f"/devices/{device}/gaps")["items"]
+    gaps = fleet_server.get(f"/devices/{device}/gaps")["items"]
     assert (state / "buffer.db.damaged").exists()
     assert store_id(state / "buffer.db") != before
     assert next(it["text"] for it in told if it["kind"] == "buffer.damaged").startswith("The buffer was damaged")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from agents import call, running, until
 from est_server import EstServer
-from fleet_process import serving
+from fleet_process import Server
 from proxies import Proxy
 
 from agent.adapters.clock import SystemClock
@@ -36,9 +36,9 @@ def state_with(folder: Path, proxy: str) -> StateDir:
     return state
 
 
-def test_the_whole_life_of_a_device_goes_through_the_proxy_of_its_site(tmp_path: Path):
-    with serving(tmp_path / "data") as server, Proxy(user="machine:s%20crt").serving() as proxy:
-        claim, device = server.claim()
+def test_the_whole_life_of_a_device_goes_through_the_proxy_of_its_site(fleet_server: Server, tmp_path: Path):
+    with Proxy(user="machine:s%20crt").serving() as proxy:
+        claim, device = fleet_server.claim()
         gateway = claim.split("/")[1]
         proxy.user, proxy.allowed = "machine:s crt", gateway
         state = state_with(tmp_path, f"http://machine:s%20crt@127.0.0.1:{proxy.port}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from agents import board, call, running, until
 from est_server import EstServer
-from fleet_process import Server, serving
+from fleet_process import Server
 from tokens import soft_hsm, soft_tpm
 
 from agent.adapters import keys
@@ -17,12 +17,6 @@ from agent.errors import Misconfigured
 from agent.settings import StateDir, load_identity
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("fleet") / "data") as it:
-        yield it
-
-
 def token_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[str]:
     folder.mkdir()
     return {"pkcs11": soft_hsm, "tpm2": soft_tpm}[kind](folder, monkeypatch)
@@ -30,11 +24,11 @@ def token_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Abstra
 
 @pytest.mark.parametrize("kind", ["pkcs11", "tpm2"])
 def test_a_device_enrols_syncs_over_both_roads_renews_and_starts_again_with_a_key_that_is_in_no_file(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    fleet_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
     state = tmp_path / "state"
     with token_of(kind, tmp_path / kind, monkeypatch) as key:
-        claim, device = server.claim()
+        claim, device = fleet_server.claim()
 
         done = call("enroll", claim, "--state", str(state), "--key", key)
 
@@ -61,12 +55,12 @@ def test_a_device_enrols_syncs_over_both_roads_renews_and_starts_again_with_a_ke
 
 
 def test_an_agent_whose_token_is_away_measures_and_syncs_once_it_is_back(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fleet_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     state, config = tmp_path / "state", tmp_path / "first.toml"
     with token_of("pkcs11", tmp_path / "hsm", monkeypatch) as key, board() as port:
         config.write_text(port.config("[agent]\nflush_s = 0.2"))
-        claim, _ = server.claim()
+        claim, _ = fleet_server.claim()
         assert call("enroll", claim, "--state", str(state), "--key", key).returncode == 0
         (tmp_path / "hsm" / "tokens").rename(tmp_path / "away")
         (tmp_path / "hsm" / "tokens").mkdir()
