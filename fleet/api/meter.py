@@ -1,19 +1,21 @@
 """Meters: what a counter has counted in each period, and how well that is known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import Connection
 
 from agent.wire.limits import MIN_TIME_US
 from fleet.api.access import Given, Reader
+from fleet.api.across import Select, parsed
 from fleet.api.page import NO_NUL, DeviceId, FromTime, Model, SeriesName, ToTime
 from fleet.api.problem import responses
-from fleet.api.reading import span
+from fleet.api.reading import NDJSON, chunked, span
 from fleet.api.times import iso
 from fleet.core import meter as core
 from fleet.core import period
@@ -21,7 +23,7 @@ from fleet.core.chunk import UNSURE_CLOCKS
 from fleet.core.period import By
 from fleet.errors import Invalid
 from fleet.services import Services
-from fleet.store import device, latest, meter
+from fleet.store import across, device, latest, meter
 
 router = APIRouter(tags=["meters"])
 
@@ -179,6 +181,45 @@ async def get_usage(  # noqa: PLR0913 - one argument a fact
         return UsageOfDevice(device=device_id, series=series, unit=unit, by=by, zone=zone, total=total, periods=periods)
 
     return await services.db.read(work)
+
+
+@router.get(
+    "/fleet/usage",
+    response_class=StreamingResponse,
+    responses={
+        **responses(401, 403, 422, 503),
+        200: {
+            "description": "An object a line for every device that has the counter, as for one device.",
+            "content": {NDJSON: {"schema": {"type": "string"}}},
+        },
+    },
+)
+async def get_usage_of_all(  # noqa: PLR0913 - one argument a fact
+    services: Given,
+    _caller: Reader,
+    *,
+    series: Series,
+    selector: Select = None,
+    from_: FromTime = None,
+    to: ToTime = None,
+    by: ByWhat = By.MONTH,
+    zone: Zone = "UTC",
+    rollover: Rollover = 0,
+    max_gap_s: MaxGap = DEFAULT_GAP_S,
+) -> StreamingResponse:
+    """Tell what a counter has counted on every device that has it, a line each as `/devices/{id}/usage` answers it."""
+    borders, chosen = edges(services, from_, to, by, zone), parsed(selector)
+    read = partial(meter.usage, max_gap_us=max_gap_s * US_PER_S, rollover=rollover, now_us=services.now_us())
+
+    def lines(conn: Connection) -> Iterator[str]:
+        for one in list(across.newest(conn, series, chosen)):
+            *periods, total = map(PeriodItem.of, read(conn, one.device, series, borders))
+            told = UsageOfDevice(
+                device=one.device, series=series, unit=one.unit, by=by, zone=zone, total=total, periods=periods
+            )
+            yield told.model_dump_json(by_alias=True) + "\n"
+
+    return StreamingResponse(await chunked(services, lines), media_type=NDJSON)
 
 
 def edges(services: Services, from_: str | None, to: str | None, by: By, zone: str) -> Sequence[int]:

@@ -1,9 +1,11 @@
 """`fleet meter`: what counters have counted."""
 
 import csv
+import json
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -13,9 +15,12 @@ from fleet.cli.client import Client, Item, pass_client
 from fleet.cli.nearest import naming_neighbours
 from fleet.cli.options import device_argument, json_option
 from fleet.cli.output import print_json, say, shown_unit, table, value
+from fleet.cli.reading import NDJSON
+from fleet.cli.series import joined
 from fleet.cli.shell import Command, Group
 from fleet.cli.times import Span, in_order
 
+SILENCE_S = 600.0  # between two devices at most
 LABELS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
 CSV = (
     *("device", "series", "unit", "from", "to", "usage", "coverage", "opening_t", "opening", "closing_t", "closing"),
@@ -96,6 +101,64 @@ def usage(  # noqa: PLR0913 - one option a fact
         _csv(told)
     else:
         _people(told, place)
+
+
+@meter.command(
+    cls=Command,
+    examples=(
+        "fleet meter total meter.energy product:freezer --from 2026-01-01 --to 2026-02-01 --zone Europe/Berlin",
+        "fleet meter total meter.energy --from -30d --json",
+    ),
+)
+@click.argument("series")
+@click.argument("selector", metavar="[WHICH]...", nargs=-1)
+@click.option("--from", "from_text", metavar="TIME", help="From this time on; a year ago if not said.")
+@click.option("--to", "to_text", metavar="TIME", help="Before this time; up to now if not said.")
+@click.option("--zone", default="UTC", show_default=True, help="Where times without a zone are meant.")
+@json_option("Print one JSON object a device, with its months.")
+@pass_client
+def total(  # noqa: PLR0913 - one option a fact
+    client: Client,
+    *,
+    series: str,
+    selector: tuple[str, ...],
+    from_text: str | None,
+    to_text: str | None,
+    zone: str,
+    as_json: bool,
+) -> None:
+    """Show what a counter has counted on every device, and their sum.
+
+    Which devices, say words: product:freezer site:Berlin*, or a part of id, serial or site; all of them otherwise.
+    """
+    place = _zone(zone)
+    from_us, to_us = _time(from_text, place, "--from"), _time(to_text, place, "--to")
+    in_order(from_us, to_us)
+    query: dict[str, Any] = {
+        "series": series,
+        "selector": joined(selector),
+        "from_": from_us,
+        "to": to_us,
+        "zone": zone,
+    }
+    lines = (line for line in client.lines("fleet", "usage", accept=NDJSON, silence_s=SILENCE_S, **query) if line)
+    if as_json:
+        for line in lines:
+            click.echo(line)
+        return
+    columns = ("device", "usage", "covered", "counted from", "to", "readings", "remarks")
+    table(columns, _rows(map(json.loads, lines)), empty=f"No such device has said {series}.")
+
+
+def _rows(devices: Iterator[Item]) -> Iterator[tuple[object, ...]]:
+    count, sums = 0, dict[str, float]()
+    for one in devices:
+        usage, *rest = _row(one["total"])
+        yield one["device"], f"{usage} {shown_unit(one['unit'])}".rstrip(), *rest
+        sums[one["unit"]] = sums.get(one["unit"], 0) + (one["total"]["usage"] or 0)
+        count += 1
+    if count > 1:
+        yield f"all {count}", ", ".join(value(usage, unit) for unit, usage in sums.items()), *[""] * 5
 
 
 def _zone(name: str) -> ZoneInfo:

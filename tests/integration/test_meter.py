@@ -106,6 +106,17 @@ def test_the_command_prints_periods_for_people_and_as_csv(sqlite_url: str, monke
     assert [one["usage"] for one in json.loads(document)["periods"]] == [59.5]
 
 
+def test_the_counters_of_all_devices_are_summed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ("meter", "total", COUNTER, "product:freezer", "--from", "2026-03-28", "--zone", "Europe/Berlin")
+
+    table, document, none = printed(sqlite_url, words, (*words, "--json"), ("meter", "total", COUNTER, "product:oven"))
+
+    assert "59.5 kW.h" in table
+    assert json.loads(document)["total"]["usage"] == 59.5
+    assert "No such device" in none
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
