@@ -168,6 +168,6 @@ def test_a_buffer_that_was_damaged_while_the_agent_was_off_loses_what_cannot_be_
     assert (state / "buffer.db.damaged").exists()
     assert store_id(state / "buffer.db") != before
     assert next(it["text"] for it in told if it["kind"] == "buffer.damaged").startswith("The buffer was damaged")
-    assert 0 < len(lost) < 200
+    assert 0 < len(lost) < 400  # three pages; how many lines a row holds depends on how busy the machine is
     assert sorted(found) == sorted(set(found))
     assert sum(gap["count"] or 0 for gap in gaps) == 2 * len(lost)  # each line is two readings
