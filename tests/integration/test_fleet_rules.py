@@ -120,7 +120,7 @@ def test_several_series_of_one_batch_are_judged_in_order_of_time(database_url: s
     told = run(story())
 
     assert [(kind, s) for kind, s, _ in told] == [("alarm.raised", 20), ("alarm.cleared", 40)]
-    assert told[0][2] == "Major alarm door on board.door: board.door equals 1 and board.temp above 5, value none."
+    assert told[0][2] == "Major alarm door on board.door: board.door equals 1 and board.temp above 5, value 1."
 
 
 def test_the_alarm_of_a_rule_that_is_gone_is_cleared_by_the_job_and_says_so(database_url: str):
