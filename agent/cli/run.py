@@ -9,6 +9,7 @@ import click
 
 from agent.adapters import log
 from agent.adapters.clock import SystemClock
+from agent.adapters.process import share_one_arena
 from agent.app import run
 from agent.cli import options
 from agent.settings import StateDir
@@ -39,6 +40,7 @@ def command(state: Path, config: Path | None, log_level: str) -> None:
     """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
     clock = SystemClock()
     log.set_up(log_level, clock.mono_s)
+    share_one_arena()
     asyncio.run(run(StateDir(state), config, clock))
     # All is committed and closed. A thread may still be connecting to a gateway that does not answer; nobody waits.
     sys.stderr.flush()

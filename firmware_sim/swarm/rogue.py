@@ -117,6 +117,7 @@ class Rogue:
         self.victim = victim
         self._rng = random.Random(identity.number)  # noqa: S311 - the same attacks in every run
         self._is_on = False
+        self._end: Callable[[], None] = lambda: None  # of the attack under way
 
     def begin(self) -> None:
         """Attack, one way after the other, until told to stop."""
@@ -126,6 +127,11 @@ class Rogue:
     def stop(self) -> None:
         """Begin no more attacks."""
         self._is_on = False
+
+    def close(self) -> None:
+        """End the attack under way, if any."""
+        self.stop()
+        self._end()
 
     def noise(self, size: int = NOISE_BYTES) -> bytes:
         """Return random bytes."""
@@ -183,6 +189,7 @@ class Rogue:
         channel = Channel(loop, opened, came, lambda _: None)
         address = server.link if attack.port == "link" else server.gateway
         channel.open(address, server.trust, self.identity.path if attack.shows else None)
+        self._end = channel.close
         loop.at(loop.now + ATTACK_S, channel.close)
 
     def _attack_bare(self, attack: Attack) -> None:
@@ -199,6 +206,7 @@ class Rogue:
 
         for i, part in enumerate(attack.parts(self), 1):
             loop.at(loop.now + PART_S * i, lambda part=part: send(part))  # type: ignore[misc] # a default
+        self._end = bare.close
         loop.at(loop.now + ATTACK_S, bare.close)
 
 

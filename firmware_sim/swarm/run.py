@@ -108,6 +108,8 @@ def _play(settings: Settings, fleet: Fleet, server: Server, identities: list[Ide
         ended = max(crew.last_ack_s, started + 1e-3)
         meter.tick(loop.now - started)
     finally:
+        for rogue in crew.rogues:
+            rogue.close()
         loop.close()
     meter.counts["own cpu ms"] = int((time.process_time() - cpu) * 1000)
     verdict = ledger.compare(course, list(crew.members), before, ledger.read(fleet, *span))

@@ -15,6 +15,8 @@ from firmware_sim.swarm.modes import Mode, Times
 from firmware_sim.swarm.report import Report
 from firmware_sim.swarm.run import Settings, run
 
+pytestmark = pytest.mark.xdist_group("swarm")  # one server, one swarm
+
 DEVICES = 40
 
 
@@ -57,9 +59,10 @@ def test_a_steady_swarm_loses_nothing(server: Server, place: Path):
 
 
 def test_the_identities_of_one_run_are_those_of_the_next(server: Server, place: Path):
+    play(server, place, Mode.STEADY, Times(0.5), devices=DEVICES // 2)
     before = server.get("/devices?limit=1000")["items"]
 
-    play(server, place, Mode.STEADY, Times(1.0), devices=DEVICES // 2)
+    play(server, place, Mode.STEADY, Times(0.5), devices=DEVICES // 2)
 
     assert len(server.get("/devices?limit=1000")["items"]) == len(before)
 

@@ -73,7 +73,7 @@ class Device:
         self.told_s, name = send.call_s, f"b{self.batches}"
         self.marks[send.lane] = max(self.marks[send.lane], send.after_seq + rows)
         ack = Ack(1, name, self.marks[send.lane], 0, 0, 5.0, 0)
-        return [Built(send.lane, send.flight, name, send.after_seq + rows or None, more=False), Acked(ack)]
+        return [Built(send.lane, send.flight, name, send.after_seq + rows if rows else None, more=False), Acked(ack)]
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, in steps no longer than the shell's look at the gate."""
