@@ -10,22 +10,14 @@ import asyncio
 import cProfile
 import itertools
 import pstats
-import sys
-import tempfile
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fixtures")]
+from _store import KINDS, THINGSBOARD, database, drive
+from fleets import a_fleet
 
-from databases import postgres  # noqa: E402 - found through the line above
-from fleets import a_fleet  # noqa: E402
-
-from agent.wire.codec import encode, encode_batch  # noqa: E402
-from agent.wire.messages import (  # noqa: E402
+from agent.wire.codec import encode, encode_batch
+from agent.wire.messages import (
     Batch,
     Clock,
     ConfigOutcome,
@@ -35,7 +27,6 @@ from agent.wire.messages import (  # noqa: E402
     Series,
 )
 
-THINGSBOARD = 18_000  # readings/s on two cores (its own published figure)
 DEVICES = 200
 SERIES = 10
 T0_US = 1_780_000_000_000_000
@@ -76,46 +67,23 @@ async def measure(url: str, readings: int, seconds: float, profile: cProfile.Pro
         await asyncio.gather(
             *(fleet.take(made[device][0], device_id=device) for device in devices)
         )  # all are known then
-        stored = 0
-        deadline = time.monotonic() + seconds
-
-        async def drive(device: str) -> None:
-            nonlocal stored
-            for body in made[device][1:]:
-                if time.monotonic() > deadline:
-                    return
-                await fleet.take(body, device_id=device)
-                stored += readings
-
-        started = time.monotonic()
         if profile is not None:
             threading.setprofile(None)
             profile.enable()
-        await asyncio.gather(*map(drive, devices))
+        rate = await drive(fleet, {device: bodies[1:] for device, bodies in made.items()}, readings, seconds)
         if profile is not None:
             profile.disable()
-        return stored / (time.monotonic() - started), size
-
-
-@contextmanager
-def database(kind: str) -> Iterator[str]:
-    """Run an empty database that waits for the disk; yields its URL."""
-    if kind == "postgresql":
-        with postgres(18, durable=True) as url:
-            yield url
-    else:
-        with tempfile.TemporaryDirectory(prefix="fieldline-bench-", dir=Path.cwd()) as folder:
-            yield f"sqlite:///{folder}/fleet.db"
+        return rate, size
 
 
 def main() -> None:
     """Print one line a database and batch size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--database", choices=["sqlite", "postgresql", "all"], default="all")
+    parser.add_argument("--database", choices=[*KINDS, "all"], default="all")
     parser.add_argument("--profile", action="store_true", help="of the event loop's thread; see also py-spy")
     arguments = parser.parse_args()
-    kinds = ["sqlite", "postgresql"] if arguments.database == "all" else [arguments.database]
+    kinds = KINDS if arguments.database == "all" else [arguments.database]
     for kind, readings in itertools.product(kinds, (200, 1000)):
         profile = cProfile.Profile() if arguments.profile else None
         with database(kind) as url:

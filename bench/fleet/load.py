@@ -10,21 +10,16 @@ ThingsBoard tops out at 18,000 readings/s on two cores.
 
 import argparse
 import asyncio
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from statistics import median
 
+from _store import KINDS, THINGSBOARD, database, drive
 from _swarm import cores, middle, serving
-from databases import postgres
 from fleets import a_fleet
 
 from firmware_sim.swarm import wire
 from firmware_sim.swarm.course import Course
 
-THINGSBOARD = 18_000  # readings/s on two cores (its own published figure)
 SERIES = 10
 T0_US = 1_780_000_000_000_000
 ROUNDS = 40  # batches of each device, taken in process
@@ -52,31 +47,7 @@ async def limit(url: str, made: Sequence[Sequence[bytes]], readings: int, second
     names = tuple(f"limit-{n:06d}" for n in range(len(made)))
     async with a_fleet(url, devices=names) as fleet:
         fleet.clock.forward(400 * 86_400)
-        stored = 0
-        deadline = time.monotonic() + seconds
-
-        async def drive(device: str, bodies: Sequence[bytes]) -> None:
-            nonlocal stored
-            for body in bodies:
-                if time.monotonic() > deadline:
-                    return
-                await fleet.take(body, device_id=device)
-                stored += readings
-
-        started = time.monotonic()
-        await asyncio.gather(*(drive(*one) for one in zip(names, made, strict=True)))
-        return stored / (time.monotonic() - started)
-
-
-@contextmanager
-def database(kind: str) -> Iterator[str]:
-    """Run an empty database that waits for the disk; yields its URL."""
-    if kind == "postgresql":
-        with postgres(18, durable=True) as url:
-            yield url
-    else:
-        with tempfile.TemporaryDirectory(prefix="fieldline-bench-", dir=Path.cwd()) as folder:
-            yield f"sqlite:///{folder}/fleet.db"
+        return await drive(fleet, dict(zip(names, made, strict=True)), readings, seconds)
 
 
 def main() -> None:
@@ -87,7 +58,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=200)
     parser.add_argument("--readings", type=int, default=200, help="a call")
     parser.add_argument("--road", choices=["link", "sync"], default="link")
-    parser.add_argument("--database", choices=["sqlite", "postgresql", "all"], default="all")
+    parser.add_argument("--database", choices=[*KINDS, "all"], default="all")
     parser.add_argument("--show", action="store_true", help="the swarm's progress")
     told = parser.parse_args()
     course = Course(SERIES, US, told.readings // SERIES)
@@ -99,7 +70,7 @@ def main() -> None:
         *("--per-row", str(course.per_row), "--rows", "1", "--premake", str(premake), "--road", told.road),
         *("--for", f"{told.seconds}s"),
     )
-    for kind in ("sqlite", "postgresql") if told.database == "all" else (told.database,):
+    for kind in KINDS if told.database == "all" else (told.database,):
         limits = []
         for _ in range(told.repeats):
             with database(kind) as url:

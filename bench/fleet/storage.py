@@ -14,10 +14,8 @@ import json
 import random
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fixtures"), str(Path(__file__).
 
 from chunk import PEERS_BYTES, SWARM, Frame, board, swarm  # noqa: E402 - found through the line above
 
-from databases import postgres  # noqa: E402
+from _store import KINDS, database  # noqa: E402 - found through the line above
 from fleets import add_device  # noqa: E402
 from seals import a_store  # noqa: E402
 from sqlalchemy import Connection, Engine, insert, text  # noqa: E402
@@ -166,26 +164,15 @@ def ask(engine: Engine, kind: str, what: str, query: Callable[[Connection], obje
     print(f"{kind:10} {what:34} p50 {p50:6.1f} ms  p95 {p95:6.1f} ms  p95 of CPU {cpu:6.1f} ms  {', '.join(notes)}")
 
 
-@contextmanager
-def database(kind: str) -> Iterator[str]:
-    """Run an empty database; yields its URL."""
-    if kind == "postgresql":
-        with postgres(18, durable=True) as url:
-            yield url
-    else:
-        with tempfile.TemporaryDirectory(prefix="fieldline-bench-", dir=Path.cwd()) as folder:
-            yield f"sqlite:///{folder}/fleet.db"
-
-
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=float, default=2, help="that are stored for the bytes at rest")
     parser.add_argument("--devices", type=int, default=20, help="of the swarm")
     parser.add_argument("--year", type=int, default=365, help="days of one series that are drawn; 0: none")
-    parser.add_argument("--database", choices=["sqlite", "postgresql", "all"], default="all")
+    parser.add_argument("--database", choices=[*KINDS, "all"], default="all")
     arguments = parser.parse_args()
-    kinds = ["sqlite", "postgresql"] if arguments.database == "all" else [arguments.database]
+    kinds = KINDS if arguments.database == "all" else [arguments.database]
     for kind in kinds:
         if arguments.days:
             at_rest(kind, arguments.days, arguments.devices)
