@@ -23,6 +23,7 @@ class ClaimRequest:
     device: str | None = None  # the id it shall have; None: `<product>-<6 characters>`
     serial: str = ""
     site: str = ""
+    customer: str | None = None  # whose it is from now on; None: it stays whose it is
     expires_s: int = 7 * 86_400
     server: str | None = None  # host or host:port that the device shall call; None: the server's own name
 

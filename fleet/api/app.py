@@ -13,6 +13,7 @@ from fleet.api import (
     alarm,
     claim,
     config,
+    customer,
     device,
     event,
     find,
@@ -34,6 +35,7 @@ from fleet.services import Services
 BASE = "/api/v1"
 NOUNS = (
     device,
+    customer,
     reading,
     meter,
     across,

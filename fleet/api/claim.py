@@ -19,6 +19,8 @@ DEFAULT_EXPIRES_S = 7 * 86_400
 MAX_EXPIRES_S = 366 * 86_400
 MAX_CLAIMS = 500  # made by one call, in one transaction that others wait for
 
+OF_CUSTOMER = "Id of whose the device is from now on."
+
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)]
 
 
@@ -29,6 +31,7 @@ class NewClaim(Model):
     device: _Name | None = Field(None, description="The id that it shall have; otherwise PRODUCT-xxxxxx.")
     serial: Annotated[str, StringConstraints(max_length=128, pattern=NO_NUL)] | None = Field(None, examples=["FZ-0042"])
     site: ShortText | None = Field(None, examples=["Store 7"])
+    customer: _Name | None = Field(None, description=OF_CUSTOMER, examples=[None])
     expires_s: int | None = Field(None, ge=1, le=MAX_EXPIRES_S, description="Seconds; 7 days if not said.")
     server: ShortText | None = Field(None, description="host or host:port of the gateway, as the device sees it.")
 
@@ -64,6 +67,7 @@ class NewClaims(Model):
     product: _Name = Field(examples=["freezer"])
     count: int = Field(ge=1, le=MAX_CLAIMS, description="Devices.", examples=[2])
     site: ShortText | None = Field(None, examples=["Line 3"])
+    customer: _Name | None = Field(None, description=OF_CUSTOMER, examples=[None])
     expires_s: int | None = Field(None, ge=1, le=MAX_EXPIRES_S, description="Seconds; 7 days if not said.")
     server: ShortText | None = Field(None, description="host or host:port of the gateway, as the devices see it.")
 
@@ -74,7 +78,7 @@ class ClaimsMade(Model):
     items: list[ClaimMade]
 
 
-@router.post("/claims", status_code=201, responses=responses(401, 403, 409, 422))
+@router.post("/claims", status_code=201, responses=responses(401, 403, 404, 409, 422))
 async def make_claim(services: Given, caller: Admin, new: NewClaim) -> ClaimMade:
     """Make a claim for one new device. It is shown once, kept nowhere, and works once."""
     request = ClaimRequest(
@@ -82,6 +86,7 @@ async def make_claim(services: Given, caller: Admin, new: NewClaim) -> ClaimMade
         device=new.device,
         serial=new.serial or "",
         site=new.site or "",
+        customer=new.customer,
         expires_s=new.expires_s or DEFAULT_EXPIRES_S,
         server=new.server,
     )
@@ -89,11 +94,15 @@ async def make_claim(services: Given, caller: Admin, new: NewClaim) -> ClaimMade
     return ClaimMade.of(made)
 
 
-@router.post("/claims/many", status_code=201, responses=responses(401, 403, 422))
+@router.post("/claims/many", status_code=201, responses=responses(401, 403, 404, 422))
 async def make_claims(services: Given, caller: Admin, new: NewClaims) -> ClaimsMade:
     """Make claims for many new devices of one product, all or none: what a factory prints on its labels."""
     request = ClaimRequest(
-        product=new.product, site=new.site or "", expires_s=new.expires_s or DEFAULT_EXPIRES_S, server=new.server
+        product=new.product,
+        site=new.site or "",
+        customer=new.customer,
+        expires_s=new.expires_s or DEFAULT_EXPIRES_S,
+        server=new.server,
     )
     made = await services.issue_claims([request] * new.count, caller.actor)
     return ClaimsMade(items=[ClaimMade.of(one) for one in made])

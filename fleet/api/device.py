@@ -16,7 +16,7 @@ from fleet.api.page import Cursor, DeviceId, FromTime, Limit, Model, Page, Short
 from fleet.api.problem import responses
 from fleet.api.times import iso, iso_or_none, parse_time
 from fleet.core.presence import Presence
-from fleet.store import alarm, certificate, config, device, gap, latest, presence, quarantine, ticket
+from fleet.store import alarm, certificate, config, customer, device, gap, latest, presence, quarantine, ticket
 from fleet.store.device import Device
 
 router = APIRouter(tags=["devices"])
@@ -55,6 +55,8 @@ class DeviceItem(Model):
     product: str
     serial: str
     site: str
+    customer: str | None = Field(description="Id of whose it is; null: nobody's.")
+    customer_name: str
     presence: Presence
     since: str | None
     since_us: int | None
@@ -147,8 +149,9 @@ async def list_devices(  # noqa: PLR0913 - one argument a filter
     _caller: Reader,
     *,
     product: ShortText | None = None,
+    customer_: Annotated[ShortText | None, Query(alias="customer", description="Id of whose it is.")] = None,
     presence_: Annotated[Presence | None, Query(alias="presence")] = None,
-    q: Annotated[ShortText | None, Query(description="A part of id, serial or site.")] = None,
+    q: Annotated[ShortText | None, Query(description="A part of id, serial, site or customer.")] = None,
     revoked: bool | None = None,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -161,7 +164,9 @@ async def list_devices(  # noqa: PLR0913 - one argument a filter
         items: list[DeviceItem] = []
         after = begin
         while len(items) < limit:
-            found = device.page(conn, product_id=product, q=q, revoked=revoked, after=after, limit=limit)
+            found = device.page(
+                conn, product_id=product, customer_id=customer_, q=q, revoked=revoked, after=after, limit=limit
+            )
             if not found:
                 break
             after = found[-1].id
@@ -263,6 +268,7 @@ def items_of(conn: Connection, found: Sequence[Device], *, now_us: int) -> list[
     standings = {one.device_id: one for one in config.standings(conn, device_ids=ids, limit=len(ids))}
     alarms = alarm.open_of(conn, ids)
     tickets = ticket.open_of(conn, ids)
+    names = customer.names(conn, {one.customer_id for one in found})
     items = []
     for one in found:
         state, since_us, last_seen_us = seen[one.id]
@@ -273,6 +279,8 @@ def items_of(conn: Connection, found: Sequence[Device], *, now_us: int) -> list[
                 product=one.product_id,
                 serial=one.serial,
                 site=one.site,
+                customer=one.customer_id,
+                customer_name=names[one.customer_id],
                 presence=state,
                 since=iso_or_none(since_us or None),
                 since_us=since_us or None,

@@ -36,11 +36,13 @@ async def find_anything(
     _caller: Reader,
     q: Annotated[
         Annotated[str, StringConstraints(max_length=find.MAX_QUERY_CHARS, pattern=NO_NUL)],
-        Query(description="A serial, device id, T-12, site, product, or a part of one.", examples=["FZ-0042"]),
+        Query(
+            description="A serial, device id, T-12, customer, site, product, or a part of one.", examples=["FZ-0042"]
+        ),
     ],
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> Hits:
-    """Find devices, tickets, alarms, products, sites and configs."""
+    """Find devices, tickets, alarms, customers, products, sites and configs."""
     found = await services.db.read(lambda conn: find.find(conn, q, limit=limit))
     return Hits(items=[_item(hit) for hit in found])
 

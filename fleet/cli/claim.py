@@ -23,6 +23,7 @@ def claim() -> None:
     examples=(
         "fleet claim create --product freezer",
         "fleet claim create --product freezer --serial FZ-0042 --site 'Store 7' --expires 30d --json",
+        "fleet claim create --product freezer --serial FZ-0043 --customer acme",
         "fleet claim create --product freezer --count 500 --expires 90d",
     )
 )
@@ -30,6 +31,7 @@ def claim() -> None:
 @click.option("--device", metavar="ID", help="The id it shall have; otherwise PRODUCT-xxxxxx.")
 @click.option("--serial", metavar="TEXT", help="The machine's own serial number, as on its plate.")
 @click.option("--site", metavar="TEXT", help="Where it stands.")
+@click.option("--customer", metavar="ID", help="Whose it is from now on; see `fleet customer list`.")
 @click.option("--expires", type=Span(), metavar="SPAN", help="The claim is valid so long: 30m, 12h, 7d. [default: 7d]")
 @click.option("--server", metavar="HOST[:PORT]", help="The gateway that the device shall call, as seen from there.")
 @click.option("--count", type=click.IntRange(min=1), help="Make so many, for as many devices: a line each.")
@@ -42,6 +44,7 @@ def create(  # noqa: PLR0913 - one option a fact
     device: str | None,
     serial: str | None,
     site: str | None,
+    customer: str | None,
     expires: int | None,
     server: str | None,
     count: int | None,
@@ -54,6 +57,7 @@ def create(  # noqa: PLR0913 - one option a fact
     body = {
         "product": product,
         "site": site,
+        "customer": customer,
         "expires_s": None if expires is None else max(1, expires // US["s"]),
         "server": server,
     }
@@ -73,6 +77,7 @@ def create(  # noqa: PLR0913 - one option a fact
             ("product", made.get("product")),
             ("serial", made.get("serial")),
             ("site", made.get("site")),
+            ("customer", customer),
             ("valid until", when(made, "expires")),
         )
     )

@@ -59,9 +59,13 @@ class Client:
                 raise problem(answer)
             return answer.content
 
-    def post(self, *parts: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        """Post one document; None in the body is left out."""
-        return self._ask("POST", parts, body={key: value for key, value in body.items() if value is not None})
+    def post(self, *parts: str, body: Mapping[str, Any], whole: bool = False) -> Any:  # noqa: ANN401 - JSON
+        """Post one document; None in the body is left out, unless it shall go `whole`."""
+        return self._ask("POST", parts, body={key: said for key, said in body.items() if whole or said is not None})
+
+    def put(self, *parts: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """Put one document; None in the body is left out."""
+        return self._ask("PUT", parts, body={key: value for key, value in body.items() if value is not None})
 
     def delete(self, *parts: str) -> Any:  # noqa: ANN401 - JSON
         """Delete one thing."""

@@ -10,14 +10,14 @@ from fleet.cli.nearest import naming_neighbours
 from fleet.cli.options import device_argument, json_option, limit_option
 from fleet.cli.output import age_of, dig, facts, heading, print_array, print_json, say, table, text, value, when, word
 from fleet.cli.shell import Group
-from fleet.cli.times import US, age, now_us, span
+from fleet.cli.times import US, Time, age, now_us, span
 
 LINE_COUNTS = ("framing", "parity", "overrun", "breaks", "overlong", "reopened")
 
 
 @click.group(cls=Group)
 def device() -> None:
-    """See devices, shut one out."""
+    """See devices, transfer one, shut one out."""
 
 
 @device.command(
@@ -29,10 +29,11 @@ def device() -> None:
     ),
 )
 @click.option("--product", metavar="P", help="Only of this product.")
+@click.option("--customer", metavar="ID", help="Only those of this customer.")
 @click.option(
     "--presence", type=click.Choice(["online", "late", "offline", "never"]), help="Only those that are so now."
 )
-@click.option("--query", "-q", metavar="TEXT", help="Only those whose id, serial or site holds this.")
+@click.option("--query", "-q", metavar="TEXT", help="Only those whose id, serial, site or customer holds this.")
 @click.option("--revoked/--not-revoked", default=None, help="Only revoked ones, or none of them.")
 @limit_option(what="devices")
 @json_option("Print one JSON array of the API's objects.")
@@ -41,6 +42,7 @@ def list_(  # noqa: PLR0913 - one option a fact
     client: Client,
     *,
     product: str | None,
+    customer: str | None,
     presence: str | None,
     query: str | None,
     revoked: bool | None,  # three-valued: not said, yes, no
@@ -48,11 +50,12 @@ def list_(  # noqa: PLR0913 - one option a fact
     as_json: bool,
 ) -> None:
     """List devices: presence, version, config, open alarms and tickets."""
-    found = client.items("devices", limit=limit, product=product, presence=presence, q=query, revoked=revoked)
+    which = {"product": product, "customer": customer, "presence": presence, "q": query, "revoked": revoked}
+    found = client.items("devices", limit=limit, **which)
     if as_json:
         print_array(found)
         return
-    columns = ("id", "presence", "last seen", "config", "alarms", "tickets", "agent", "serial", "site")
+    columns = ("id", "presence", "last seen", "config", "alarms", "tickets", "agent", "serial", "customer", "site")
     table(columns, map(_row, found), empty="There are no such devices. `fleet claim create` prepares a new one.")
 
 
@@ -70,6 +73,7 @@ def _row(item: Item) -> tuple[object, ...]:
         item.get("open_tickets") or "",
         item.get("agent_version"),
         item.get("serial"),
+        item.get("customer"),
         item.get("site"),
     )
 
@@ -103,6 +107,7 @@ def show(client: Client, device_id: str, *, as_json: bool) -> None:
             ("product", found.get("product")),
             ("serial", found.get("serial")),
             ("site", found.get("site")),
+            ("customer", _customer(found.get("customer"), found.get("customer_name"))),
             ("last seen", when(found, "last_seen") or "never"),
             ("so since", when(found, "since")),
             ("agent", found.get("agent_version")),
@@ -119,6 +124,10 @@ def show(client: Client, device_id: str, *, as_json: bool) -> None:
     _latest(found.get("latest") or {})
     _health(found.get("health") or {})
     _certificates(found.get("certificates") or [])
+
+
+def _customer(customer_id: object, name: object) -> str:
+    return f"{name} ({customer_id})" if customer_id else ""
 
 
 def _latest(latest: Item) -> None:
@@ -255,3 +264,67 @@ def revoke(client: Client, device_id: str, reason: str | None, *, yes: bool, as_
         print_json(done)
     else:
         say(f"{device_id} is shut out. It needs a new claim to come back.")
+
+
+@device.command(
+    examples=(
+        "fleet device transfer freezer-7k3m2q --to acme",
+        "fleet device transfer freezer-7k3m2q --to acme --at 2026-01-01T00:00+01:00",
+        "fleet device transfer freezer-7k3m2q --to-nobody --yes",
+    )
+)
+@device_argument()
+@click.option("--to", "customer", metavar="CUSTOMER", help="Whose it is then; see `fleet customer list`.")
+@click.option("--to-nobody", is_flag=True, help="It is nobody's then.")
+@click.option(
+    "--at", "at_us", type=Time(), metavar="TIME", help="From this time on, which has passed; now if not said."
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@json_option()
+@pass_client
+def transfer(  # noqa: PLR0913 - one option a fact
+    client: Client,
+    device_id: str,
+    *,
+    customer: str | None,
+    to_nobody: bool,
+    at_us: int | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Make a device a customer's. It cuts its history: each has the time in which it was theirs, and no more.
+
+    There is no transfer before the last one. Asks first if a person is at the keyboard.
+    """
+    if (customer is None) is not to_nobody:
+        raise click.UsageError("Say whose it is then: --to CUSTOMER, or --to-nobody.")
+    if not yes and not as_json and sys.stdin.isatty():
+        click.confirm(f"Cut the history of {device_id} and make it {customer or 'nobody'}'s?", abort=True)
+    with naming_neighbours(client, device_id):
+        done = client.post("devices", device_id, "transfer", body=_transferral(customer, at_us), whole=True)
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{device_id} is {_customer(customer, done.get('customer_name')) or 'nobody'}'s.")
+
+
+def _transferral(customer: str | None, at_us: int | None) -> Item:
+    return {"customer": customer, **({} if at_us is None else {"at": str(at_us)})}
+
+
+@device.command(examples=("fleet device owners freezer-7k3m2q",))
+@device_argument()
+@json_option("Print one JSON array.")
+@pass_client
+def owners(client: Client, device_id: str, *, as_json: bool) -> None:
+    """List whose a device was and is, by time."""
+    with naming_neighbours(client, device_id):
+        found = client.get("devices", device_id, "owners")["items"]
+    if as_json:
+        print_array(found)
+        return
+    rows = (
+        (_customer(one["customer"], one["name"]) or "nobody", when(one, "from") or "ever", when(one, "to") or "now")
+        for one in found
+    )
+    table(("customer", "from", "to"), rows, empty="")

@@ -15,7 +15,7 @@ from fleet.cli.shell import Command, NothingThere
 def find(client: Client, anything: str, *, as_json: bool) -> None:
     """Find devices, tickets and more by anything you know of them.
 
-    An id, a serial, a site, a word of a title.
+    An id, a serial, a customer, a site, a word of a title.
     """
     found = client.get("find", q=anything)["items"]
     if as_json:

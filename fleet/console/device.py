@@ -13,7 +13,7 @@ from fleet.console.template import HEADERS, render
 from fleet.console.words import unit
 from fleet.errors import Invalid
 from fleet.services import Services
-from fleet.store import alarm, chart, config, device, event, gap, latest, presence, quarantine, ticket
+from fleet.store import alarm, chart, config, customer, device, event, gap, latest, presence, quarantine, ticket
 
 US_PER_S = 1_000_000
 RANGES = ((900, "15 min"), (3600, "1 h"), (6 * 3600, "6 h"), (86_400, "24 h"), (7 * 86_400, "7 d"))
@@ -71,6 +71,7 @@ def _page(conn: Connection, device_id: str, now_us: int) -> dict[str, object]:
             "product": found.product_id,
             "serial": found.serial,
             "site": found.site,
+            "customer": customer.names(conn, {found.customer_id})[found.customer_id],
             "agent_version": found.agent_version,
             "presence": "revoked" if found.revoked_us else str(state),
             "since_us": found.revoked_us or since_us,

@@ -13,7 +13,7 @@ from fleet.console.session import User
 from fleet.console.template import render
 from fleet.core.presence import Presence
 from fleet.services import Services
-from fleet.store import alarm, config, device, presence, ticket
+from fleet.store import alarm, config, customer, device, presence, ticket
 
 SHOWN = 200  # devices on the page
 SCANNED = 1000  # devices that a filter by presence looks at, since presence is computed
@@ -27,6 +27,7 @@ class Line:
     product: str
     serial: str
     site: str
+    customer: str
     presence: str
     last_seen_us: int | None
     config_state: str
@@ -36,7 +37,7 @@ class Line:
 
 
 async def show(request: Request, services: Services, user: User) -> Response:
-    """Show the devices that match `q` (id, serial, product, site) and `presence`."""
+    """Show the devices that match `q` (id, serial, product, site, customer) and `presence`."""
     q = request.query_params.get("q", "").strip()
     wanted = request.query_params.get("presence", "")
     now_us = services.now_us()
@@ -68,6 +69,7 @@ def _lines(conn: Connection, q: str, now_us: int) -> Sequence[Line]:
     alarms = alarm.open_of(conn, ids)
     tickets = ticket.open_of(conn, ids)
     configs = {each.device_id: each for each in config.standings(conn, device_ids=ids, limit=max(1, len(ids)))}
+    customers = customer.names(conn, {each.customer_id for each in found.values()})
     lines = []
     for device_id in ids:
         each = found[device_id]
@@ -79,6 +81,7 @@ def _lines(conn: Connection, q: str, now_us: int) -> Sequence[Line]:
                 product=each.product_id,
                 serial=each.serial,
                 site=each.site,
+                customer=customers[each.customer_id],
                 presence="revoked" if each.revoked_us else str(state),
                 last_seen_us=last_seen_us,
                 config_state=str(configs[device_id].state) if device_id in configs else "unset",

@@ -2,10 +2,10 @@
 
     product:freezer site:"Berlin Mitte",Hamburg* -device:freezer-000001 door
 
-Words stand apart by spaces, and all of them must hold. `product:`, `site:`, `device:` and `serial:` name what is
-compared; commas separate alternatives, `*` stands for any characters (then case does not matter), a minus before a word
-turns it around, quotes hold spaces and commas together. A word without a colon is a part of id, serial or site, in
-any case. Nothing selects all devices.
+Words stand apart by spaces, and all of them must hold. `product:`, `site:`, `device:`, `serial:` and `customer:` (id
+or name; "" for nobody) name what is compared; commas separate alternatives, `*` stands for any characters (then case
+does not matter), a minus before a word turns it around, quotes hold spaces and commas together. A word without a colon
+is a part of id, serial or site, in any case. Nothing selects all devices.
 """
 
 import re
@@ -26,6 +26,7 @@ class Field(StrEnum):
     SITE = "site"
     DEVICE = "device"
     SERIAL = "serial"
+    CUSTOMER = "customer"  # id or name of whose it is now
     ANY = "any"  # a part of id, serial or site
 
 

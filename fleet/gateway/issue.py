@@ -40,6 +40,7 @@ class ClaimIssuer:
             device_id=request.device,
             serial=request.serial,
             site=request.site,
+            customer_id=request.customer,
             expires_s=request.expires_s,
             now_us=now_us(),
             by=by,

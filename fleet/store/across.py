@@ -1,15 +1,15 @@
 """One series over many devices: the newest value of each that a selector chooses."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, not_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, func, not_, or_, select, true
 
 from agent.wire.codec import NAME
 from agent.wire.messages import Value
 from fleet.core.selector import Field, Selector, Term
-from fleet.store.schema import device
+from fleet.store.schema import customer, device
 from fleet.store.schema import latest as table
 
 _COLUMNS = {
@@ -65,12 +65,18 @@ def _condition(term: Term) -> ColumnElement[bool]:
     if term.field is Field.ANY:
         columns = (device.c.id, device.c.serial, device.c.site)
         found = or_(*(column.icontains(term.values[0], autoescape=True) for column in columns))
+    elif term.field is Field.CUSTOMER:
+        ids = func.coalesce(device.c.customer_id, "")
+        found = or_(_fits(ids, term.values), ids.in_(select(customer.c.id).where(_fits(customer.c.name, term.values))))
     else:
-        column = _COLUMNS[term.field]
-        exact = [one for one in term.values if "*" not in one]
-        like = [column.ilike(_pattern(one), escape="\\") for one in term.values if "*" in one]
-        found = or_(column.in_(exact), *like)
+        found = _fits(_COLUMNS[term.field], term.values)
     return not_(found) if term.negated else found
+
+
+def _fits(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    exact = [one for one in values if "*" not in one]
+    like = [column.ilike(_pattern(one), escape="\\") for one in values if "*" in one]
+    return or_(column.in_(exact), *like)
 
 
 def _pattern(said: str) -> str:

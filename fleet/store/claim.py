@@ -28,7 +28,7 @@ from agent.wire.topics import DEVICE_ID
 from fleet.core.actor import Actor
 from fleet.core.event import Event
 from fleet.errors import Invalid, NotFound, Refused
-from fleet.store import config, event
+from fleet.store import config, event, ownership
 from fleet.store.device import prepare
 from fleet.store.schema import certificate, claim, device
 
@@ -110,18 +110,22 @@ def create(  # noqa: PLR0913 - one keyword a fact
     device_id: str | None,
     serial: str,
     site: str,
+    customer_id: str | None = None,
     expires_s: int,
     now_us: int,
     by: Actor,
 ) -> tuple[bytes, Claim]:
     """Make a claim and its device; returns its secret, kept nowhere, and the claim. Appends `claim.created`.
 
-    Without `device_id` the device is named `<product>-<6 characters>`. Raises Invalid, and DeviceExists.
+    Without `device_id` the device is named `<product>-<6 characters>`. With `customer_id` it is that customer's from
+    now on (`device.transferred`); without, it stays whose it is. Raises Invalid, DeviceExists, and NotFound (customer).
     """
     _check(product_id, device_id, serial, site, expires_s)
     name = device_id or _free_name(conn, product_id)
     _refuse_enrolled(conn, name, now_us)
     prepare(conn, name, product_id, serial=serial, site=site, now_us=now_us)
+    if customer_id is not None:
+        ownership.transfer(conn, name, customer_id, at_us=now_us, now_us=now_us, by=by)
     secret = secrets.token_bytes(SECRET_BYTES)
     expires_us = now_us + expires_s * 1_000_000
     claim_id = conn.execute(
@@ -204,6 +208,7 @@ def _forget_unclaimed(conn: Connection, device_id: str, *, now_us: int, by: Acto
     never = (device.c.id == device_id) & device.c.enrolled_us.is_(None)
     if conn.execute(select(device.c.id).where(never)).first() is not None:
         config.unset(conn, device_id, now_us=now_us, by=by)
+        ownership.transfer(conn, device_id, None, at_us=now_us, now_us=now_us, by=by)
         conn.execute(delete(device).where(never))
 
 

@@ -6,13 +6,13 @@ A device is known from its first claim on (`enrolled_us` is NULL: it was never i
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, or_, select, update
 
 from fleet.core.actor import Actor
 from fleet.core.event import Event
 from fleet.errors import NotFound
 from fleet.store import event
-from fleet.store.schema import certificate, claim, product
+from fleet.store.schema import certificate, claim, customer, product
 from fleet.store.schema import device as table
 from fleet.store.upsert import insert_new
 
@@ -31,6 +31,7 @@ class Device:
     enrolled_us: int | None
     revoked_us: int | None
     agent_version: str
+    customer_id: str | None
 
 
 def get(conn: Connection, device_id: str) -> Device:
@@ -50,20 +51,21 @@ def page(  # noqa: PLR0913 - one keyword a filter
     conn: Connection,
     *,
     product_id: str | None = None,
+    customer_id: str | None = None,
     q: str | None = None,
     revoked: bool | None = None,
     ids: Sequence[str] | None = None,
     after: str | None = None,
     limit: int = 100,
 ) -> list[Device]:
-    """Return devices by id; `after` is the last id of the page before. `q` is a part of id, serial or site."""
+    """Return devices by id; `after` is the last id of the page before. `q` is a part of what `named` looks at."""
     query = select(table)
     if product_id is not None:
         query = query.where(table.c.product_id == product_id)
+    if customer_id is not None:
+        query = query.where(table.c.customer_id == customer_id)
     if q:
-        query = query.where(
-            or_(*(column.icontains(q, autoescape=True) for column in (table.c.id, table.c.serial, table.c.site)))
-        )
+        query = query.where(named(q))
     if revoked is not None:
         query = query.where(table.c.revoked_us.is_not(None) if revoked else table.c.revoked_us.is_(None))
     if ids is not None:
@@ -72,6 +74,15 @@ def page(  # noqa: PLR0913 - one keyword a filter
         query = query.where(table.c.id > after)
     query = query.order_by(table.c.id).limit(min(limit, MAX_PAGE))
     return [_device(row) for row in conn.execute(query)]
+
+
+def named(q: str) -> ColumnElement[bool]:
+    """Return the condition that a device's id, serial, site or customer holds these characters, in any case."""
+    customers = select(customer.c.id).where(
+        or_(*(column.icontains(q, autoescape=True) for column in (customer.c.id, customer.c.name)))
+    )
+    columns = (table.c.id, table.c.serial, table.c.site)
+    return or_(*(column.icontains(q, autoescape=True) for column in columns), table.c.customer_id.in_(customers))
 
 
 def products(conn: Connection) -> list[str]:

@@ -6,13 +6,14 @@
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Column, Connection, func, or_, select
 
-from fleet.store.schema import alarm, config, device, product, ticket
+from fleet.store.schema import alarm, config, customer, device, product, ticket
 
 MAX_QUERY_CHARS = 128
 PER_KIND = 20  # hits of one kind
@@ -25,6 +26,7 @@ class Kind(StrEnum):
     DEVICE = "device"
     TICKET = "ticket"
     ALARM = "alarm"
+    CUSTOMER = "customer"
     PRODUCT = "product"
     SITE = "site"
     CONFIG = "config"
@@ -46,7 +48,8 @@ def find(conn: Connection, q: str, *, limit: int = 50) -> list[Hit]:
     q = q.strip()[:MAX_QUERY_CHARS]
     if not q or "\0" in q:
         return []
-    hits = [*_numbered(conn, q), *_devices(conn, q), *_products(conn, q), *_sites(conn, q), *_tickets(conn, q)]
+    kinds = (_numbered, _devices, _customers, _products, _sites, _tickets)
+    hits = [hit for found in kinds for hit in found(conn, q)]
     order = tuple(Kind)
     unique = {(hit.kind, hit.id): hit for hit in sorted(hits, key=lambda hit: -hit.rank)}
     return sorted(unique.values(), key=lambda hit: (hit.rank, order.index(hit.kind), hit.id))[:limit]
@@ -85,6 +88,17 @@ def _devices(conn: Connection, q: str) -> list[Hit]:
     return hits
 
 
+def _customers(conn: Connection, q: str) -> list[Hit]:
+    columns = (customer.c.id, customer.c.name, customer.c.external_id)
+    count = select(func.count()).where(device.c.customer_id == customer.c.id).scalar_subquery()
+    wanted = select(*columns, count.label("devices")).where(or_(*(_holds(column, q) for column in columns)))
+    exact_first = (customer.c.id != q, func.coalesce(customer.c.external_id, "") != q, customer.c.id)
+    return [
+        Hit(Kind.CUSTOMER, row.id, row.name, f"customer {row.id}, {row.devices} devices", _best(row[:3], q))
+        for row in conn.execute(wanted.order_by(*exact_first).limit(PER_KIND))
+    ]
+
+
 def _products(conn: Connection, q: str) -> list[Hit]:
     count = select(func.count()).where(device.c.product_id == product.c.id).scalar_subquery()
     wanted = select(product.c.id, count.label("devices")).where(_holds(product.c.id, q)).order_by(product.c.id)
@@ -111,6 +125,10 @@ def _tickets(conn: Connection, q: str) -> list[Hit]:
 
 def _holds(column: Column[str], q: str) -> Any:  # noqa: ANN401 - SQLAlchemy's expression
     return column.icontains(q, autoescape=True)
+
+
+def _best(texts: Sequence[str | None], q: str) -> int:
+    return min(_rank(text, q) for text in texts if text is not None)
 
 
 def _rank(text: str, q: str) -> int:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0004"  # of the newest migration, which makes what stands here
+REVISION = "0005"  # of the newest migration, which makes what stands here
 
 metadata = MetaData(
     naming_convention={
@@ -47,6 +47,15 @@ product = Table(
     Column("created_us", BigInteger, nullable=False),
 )
 
+customer = Table(
+    "customer",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(256), nullable=False),  # what people read
+    Column("external_id", String(128), unique=True),  # what an ERP or CRM calls it
+    Column("created_us", BigInteger, nullable=False),
+)
+
 device = Table(
     "device",
     metadata,
@@ -58,6 +67,8 @@ device = Table(
     Column("enrolled_us", BigInteger),
     Column("revoked_us", BigInteger),
     Column("agent_version", String(128), nullable=False, server_default=""),
+    Column("customer_id", String(64), ForeignKey("customer.id")),  # whose it is now; NULL: nobody's
+    Index("ix_device_customer_id", "customer_id"),
     Index("ix_device_product_id", "product_id"),
     Index("ix_device_serial", "serial"),
 )
@@ -213,6 +224,8 @@ quarantine = Table(  # what could not be read, bytes and all
     UniqueConstraint("device_id", "batch"),
 )
 
+TRANSFERRED = "device.transferred"  # kind of the events that say whose a device was
+
 event = Table(  # the second waist: all that happens, once, in the transaction that made it so
     "event",
     metadata,
@@ -229,6 +242,13 @@ event = Table(  # the second waist: all that happens, once, in the transaction t
     Column("data", Text, nullable=False),  # JSON object, by kind
     Index("ix_event_device_id_t_us", "device_id", "t_us"),
     Index("ix_event_noun_noun_id", "noun", "noun_id"),
+    Index(
+        "ix_event_transferred",
+        "device_id",
+        "id",
+        sqlite_where=text(f"kind = '{TRANSFERRED}'"),
+        postgresql_where=text(f"kind = '{TRANSFERRED}'"),
+    ),
 )
 
 rule_state = Table(  # memory of the fleet's rules: a restart loses no running hold
