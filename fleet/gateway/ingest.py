@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from agent.wire.codec import batch_id
 from agent.wire.errors import WireError
 from agent.wire.limits import MAX_SEQ, MAX_TEXT_CHARS
-from agent.wire.messages import VERSION, Ack, Batch, Birth, ConfigDocument, Gap, Lane, Refusal, Will
+from agent.wire.messages import VERSION, Ack, Batch, Birth, ConfigDocument, Gap, Lane, Refusal, Segment, Will
 from fleet.clock import now_us
 from fleet.core.actor import FLEET
 from fleet.core.event import Event
@@ -33,6 +33,7 @@ from fleet.core.pace import Pace
 from fleet.errors import Busy, FleetError
 from fleet.gateway import lanes
 from fleet.gateway.decode import decode_batch, is_events
+from fleet.gateway.glance import glance
 from fleet.store import alarm, batch, config, event, gap, intake, latest, mark, presence, quarantine, reported, rule
 from fleet.store.database import Database, Done, settle
 from fleet.store.device import unknown
@@ -66,19 +67,30 @@ class Taken:
     payload: bytes
     road: str
     received_us: int
-    told: Batch | None = None  # None: it cannot be read …
+    told: Batch | None = None  # its segments only where it had to be read whole; None: it cannot be read …
     problem: WireError | None = None  # … because of this
     rows: Sequence[Row] = ()
     owed_s: float = 0.0  # until its device may send again, under the limits
 
     def decode(self) -> None:
-        """Read the payload."""
+        """Read the payload, no more of it than has to be."""
+        seen = glance(self.payload)
+        if seen is not None:
+            self.told, self.rows = seen
+            return
         try:
             self.told = decode_batch(self.payload)
         except WireError as error:
             self.problem = error
         else:
             self.rows = lanes.rows_of(self.told)
+
+    def segments(self, first_seq: int) -> list[Segment]:
+        """Return the rows of telemetry from a seq on, with their values."""
+        if self.told is None or not self.rows or self.rows[-1].seq < first_seq:
+            return []
+        whole = self.told.segments or decode_batch(self.payload).segments
+        return [segment for segment in whole if segment.seq >= first_seq]
 
     @property
     def is_first(self) -> bool:
@@ -251,7 +263,7 @@ class Ingest:
             conn,
             taken.device_id,
             rules,
-            [segment for segment in told.segments if segment.seq >= first_seq],
+            taken.segments(first_seq),
             newest=told.newest,
             until_us=max((row.to_us for row in taken.rows), default=min(told.sent_us, taken.received_us)),
             received_us=taken.received_us,

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
 from batches import event, events, segment, telemetry
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from agent.wire import codec
 from agent.wire.errors import WireError
 from agent.wire.messages import Batch, Health, LineHealth, SlaveHealth, SourceHealth
+from fleet.gateway import lanes
 from fleet.gateway.decode import decode_batch
+from fleet.gateway.glance import glance
 
 TELEMETRY = telemetry([segment(1, [1.5, None, "x", 7]), segment(2, [2.0])])
 BUS = SourceHealth(
@@ -43,6 +46,15 @@ def outcome(decode: object, payload: bytes) -> Batch | str:
     except WireError as error:
         sound = error.place.startswith("$") and error.problem and str(error).isprintable()
         return "refused" if sound else f"badly refused: {error!r}"
+
+
+def a_glance_is_right(payload: bytes) -> bool:
+    """What a glance passes is a batch of telemetry, and it says of it what reading it whole says."""
+    seen = glance(payload)
+    if seen is None:
+        return True
+    whole = decode_batch(payload)
+    return seen == (replace(whole, segments=()), lanes.rows_of(whole))
 
 
 def places(node: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
@@ -84,6 +96,20 @@ def test_both_decoders_accept_the_same_documents_as_the_same_batch(text: bytes):
     payload = gzip.compress(text, 1)
 
     assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload)
+    assert a_glance_is_right(payload)
+
+
+@given(st.lists(st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=300)))
+def test_a_glance_passes_only_values_that_the_contract_allows(values: list[object]):
+    document = json.loads(gzip.decompress(TELEMETRY))
+    document["segments"][0]["series"][0] |= {"v": values, "dt": [0, *[1000] * (len(values) - 1)][: len(values)]}
+
+    assert a_glance_is_right(gzip.compress(json.dumps(document).encode(), 1))
+
+
+def test_ordinary_telemetry_is_passed_at_a_glance():
+    assert glance(TELEMETRY) is not None
+    assert glance(EVENTS) is None
 
 
 @given(st.binary(max_size=400))
@@ -123,6 +149,7 @@ def test_a_document_with_overwritten_bytes_is_judged_alike(at: int, noise: bytes
     payload = gzip.compress(bytes(text), 1)
 
     assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload)
+    assert a_glance_is_right(payload)
 
 
 @pytest.mark.parametrize("digits", [18, 19, 20, 308, 4299, 4300, 4301])
@@ -133,3 +160,4 @@ def test_integers_of_any_length_are_judged_alike(digits: int, place: str):
     payload = gzip.compress(text.replace('"' + place + '": 77', f'"{place}": {"9" * digits}').encode(), 1)
 
     assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload)
+    assert a_glance_is_right(payload)
