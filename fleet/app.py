@@ -37,6 +37,7 @@ from fleet.gateway import listen
 from fleet.gateway.app import create_app as create_gateway
 from fleet.gateway.broker import Broker, Listening, find_program
 from fleet.gateway.ca import Authority, load_authority
+from fleet.gateway.condition import Condition
 from fleet.gateway.ingest import AckPolicy, Ingest
 from fleet.gateway.issue import ClaimIssuer
 from fleet.gateway.link import Link
@@ -110,7 +111,8 @@ async def _serve_on(
         gateway = listen.device_server(
             create_gateway(db, authority, ingest, grace_us=settings.renewal_grace_us), context
         )
-        people = listen.people_server(_people(settings, db, link, authority), _api_context(settings))
+        condition = Condition(settings.data, authority, broker, link)
+        people = listen.people_server(_people(settings, db, link, authority, condition), _api_context(settings))
         works = [
             ("broker", broker.run()),
             ("link", link.run()),
@@ -128,7 +130,7 @@ async def _serve_on(
 JOBS = (PRESENCE, VERIFICATION, RULES, SEALING, RETENTION)
 
 
-def _people(settings: Settings, db: Database, link: Link, authority: Authority) -> ASGIApp:
+def _people(settings: Settings, db: Database, link: Link, authority: Authority, condition: Condition) -> ASGIApp:
     """Make API and console as one application."""
     services = Services(
         db=db,
@@ -138,6 +140,8 @@ def _people(settings: Settings, db: Database, link: Link, authority: Authority) 
         version=metadata.version("fieldline"),
         gateway_port=settings.gateway_port,
         link_port=settings.link_port,
+        condition=condition,
+        jobs={job.name: job.every_s for job in JOBS},
         secure_cookie=settings.api_certificate is not None,
     )
     api: Starlette = create_api(services)

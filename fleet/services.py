@@ -4,12 +4,13 @@ Both fronts read through `fleet.store` in `db.read` and write through it in `db.
 at once (a config, a revocation) is told to it by a job that hears the event, whoever wrote it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fleet import clock
 from fleet.core.actor import Actor
+from fleet.core.finding import Finding
 from fleet.core.ports import DeviceLink
 from fleet.store.database import Database
 from fleet.store.quarantine import Quarantined
@@ -54,6 +55,11 @@ class ReplayBatch(Protocol):
         """Store what of it is missing; returns the batch, and how many rows and readings were."""
 
 
+async def nothing_found() -> Sequence[Finding]:
+    """Say nothing of the process: where an API is served without a server around it."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything that a route may use."""
@@ -66,4 +72,6 @@ class Services:
     gateway_port: int = 8443
     link_port: int = 8883
     secure_cookie: bool = False  # the API is served over HTTPS: cookies may say so
+    condition: Callable[[], Awaitable[Sequence[Finding]]] = nothing_found  # of the process and its machine
+    jobs: Mapping[str, float] = field(default_factory=dict)  # that run somewhere → seconds between their turns
     now_us: Callable[[], int] = clock.now_us

@@ -15,6 +15,7 @@ from fleet.api import (
     config,
     customer,
     device,
+    doctor,
     event,
     find,
     meter,
@@ -50,6 +51,7 @@ NOUNS = (
     quarantine,
     retention,
     token,
+    doctor,
 )
 
 ABOUT = """\

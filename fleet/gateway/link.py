@@ -97,6 +97,11 @@ class Link:
         """Wait until devices are served."""
         await self._up.wait()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether devices are served."""
+        return self._up.is_set()
+
     # DeviceLink: what the API and the jobs ask.
 
     async def wake(self, device_id: str) -> None:
