@@ -2,7 +2,7 @@
 
 Every event is read from the event table, in the order of its id; what is heard of new commits only says when to look
 again. So there is no seam between the past (`Last-Event-ID`) and the present, and no queue that could overflow: a
-reader's place is one number. Events that other nodes commit come with the regular look, `LOOK_S` later at most.
+reader's place is one number, and ids are in the order of commits (fleet/store/event.py), whichever node commits.
 
     retry: 2000                       how long a browser waits before it connects again
     id: 1234                          each event is a message with its id …
@@ -37,7 +37,7 @@ from fleet.errors import Busy, Invalid
 from fleet.services import Services
 from fleet.sse import MEDIA_TYPE, EventStream, Feed, Say, live_feeds
 from fleet.store import device, event
-from fleet.store.database import Subscription
+from fleet.store.follow import Subscription
 
 router = APIRouter(tags=["events"])
 
@@ -91,7 +91,7 @@ async def stream_events(  # noqa: PLR0913 - one argument a filter
 async def _events(services: Services, wanted: Wanted, say: Say) -> None:
     place = wanted.after
     if place is None:
-        place = await services.db.read(_head)
+        place = await services.db.read(event.head)
         await say(f"id: {place}\n\n")
     while True:
         async with services.db.subscribe() as subscription:
@@ -115,15 +115,9 @@ async def _told(subscription: Subscription) -> bool:
     return True
 
 
-def _head(conn: Connection) -> int:
-    """Return the id of the newest event, 0 before the first."""
-    newest = event.page(conn, limit=1)
-    return newest[0].id if newest else 0
-
-
 def _look(conn: Connection, wanted: Wanted, place: int) -> tuple[int, Sequence[Event]]:
     """Return the events after a place, and the place after them."""
-    head = _head(conn)
+    head = event.head(conn)
     if head <= place:
         return place, []
     found = event.page(conn, after=place, device_id=wanted.device_id, kinds=wanted.kinds, limit=PAGE)

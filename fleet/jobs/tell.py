@@ -21,6 +21,7 @@ from fleet.store.database import Database
 CONFIG_SET = "config.set"
 CONFIG_UNSET = "config.unset"
 REVOKED = "device.revoked"
+AGAIN_S = 0.2  # before the events are read again
 MAX_CUTTING = 64  # revocations in hand at once
 
 log = structlog.get_logger(part="tell")
@@ -37,10 +38,10 @@ async def tell(db: Database, link: DeviceLink) -> None:
                 await link.cut(device_id)
 
         while True:
-            async with db.subscribe() as events:
-                for missed in await _revoked_since(db, last_id):
-                    group.create_task(cut(missed.device_id or ""), name=f"cut {missed.device_id}")
-                try:
+            try:
+                async with db.subscribe() as events:
+                    for missed in await _revoked_since(db, last_id):
+                        group.create_task(cut(missed.device_id or ""), name=f"cut {missed.device_id}")
                     async for happened in events:
                         last_id = happened.id
                         if happened.kind == CONFIG_SET:
@@ -49,8 +50,9 @@ async def tell(db: Database, link: DeviceLink) -> None:
                             await _push(db, link, _products_document(happened))
                         elif happened.kind == REVOKED and happened.device_id:
                             group.create_task(cut(happened.device_id), name=f"cut {happened.device_id}")
-                except Busy as error:
-                    log.warning("missed events; reading them again", why=error.message)
+            except Busy as error:
+                log.warning("missed events; reading them again", why=error.message)
+                await asyncio.sleep(AGAIN_S)
 
 
 async def _revoked_since(db: Database, last_id: int) -> list[Event]:

@@ -9,7 +9,8 @@ Works of one kind can be done together: `submit` hands each as an item to a *bul
 all its items that wait side by side. Items stand behind works, so that what somebody waits for passes a backlog; one
 transaction always takes some of both.
 
-What a work appends to `event` (store/event.py) is handed to subscribers after COMMIT, and never otherwise.
+What works append to `event` (store/event.py) is written at the end of the transaction, and handed to subscribers after
+COMMIT (store/follow.py).
 
 Drivers are synchronous and live in threads: SQLite has no other kind, and one transaction for many calls needs one
 thread to hold it (docs/decisions/0040).
@@ -20,38 +21,39 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from fleet.core.event import Event
 from fleet.errors import Busy
-from fleet.store import migrate
-from fleet.store.engine import may_retry, parse_url, reader_engine, translate, writer_engine
+from fleet.store import event, migrate
+from fleet.store.engine import may_retry, parse_url, reader_engine, sqlite_path, translate, writer_engine
+from fleet.store.follow import Follower, Subscription
 
 T = TypeVar("T")
 
 MAX_QUEUED_WORKS = 4096  # works that wait, and as many items; beyond it, Busy
 MAX_GROUP_WORKS = 512  # works and items in one transaction: bounds how long its first one waits for the commit
 LEAST_GROUP_ITEMS = 128  # of them, for items that wait behind works
-MAX_ATTEMPTS = 5  # of one group, where nothing was committed
-RETRY_S = 0.05  # before the second attempt, doubled for each further one
+RETRY_FOR_S = 8.0  # that a group is tried again, where nothing was committed: a database that restarts is waited for
+RETRY_S = 0.05  # before the second attempt, doubled for each further one …
+MAX_RETRY_S = 0.5  # … up to this
 READERS = 4  # threads, and connections kept open
 MAX_STREAMS = 16  # reads that are being streamed at once, each with a connection of its own
 STREAM_ROWS = 2000  # rows handed over at once
-SUBSCRIPTION_EVENTS = 4096  # events a subscriber may lag behind
-
-EVENTS_KEY = "fieldline.events"  # in Connection.info: events appended by the work that runs
-
 
 Bulk = Callable[[Connection, Sequence[Any]], Sequence[Any]]
-"""Does many items at once and returns their results, in order; an exception among these is that item's alone."""
+"""Does many items at once and returns their results, in order; an exception among these is that item's alone.
+
+Doing an item twice must be as doing it once: where it is unknown whether a commit took place it is done again.
+"""
 
 Done = Callable[[Any, BaseException | None], None]
 """Gets the result or the error, on the loop of whoever asked."""
@@ -66,40 +68,16 @@ class _Waiting:
     item: Any
     done: Done
     loop: asyncio.AbstractEventLoop
+    is_second: bool = False  # an item whose commit is unknown
 
 
 @dataclass(slots=True)
 class _Outcome:
     result: Any = None
     error: BaseException | None = None
-    events: tuple[Event, ...] = ()
 
 
-class Subscription:
-    """Events as they are committed, in order; a reader that lags too far behind is told so by Busy."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(SUBSCRIPTION_EVENTS)
-        self._lost = False
-
-    def __aiter__(self) -> "Subscription":
-        return self
-
-    async def __anext__(self) -> Event:
-        return await self.get()
-
-    async def get(self) -> Event:
-        """Return the next event; raises Busy when events were lost, which the event table still holds."""
-        if self._lost and self._queue.empty():
-            raise Busy("too many events at once for this reader", retry_after_s=1, hint="Read on from the last id.")
-        return await self._queue.get()
-
-    def offer(self, event: Event) -> None:
-        """Hand over one event; never blocks."""
-        if self._lost or self._queue.full():
-            self._lost = True
-        else:
-            self._queue.put_nowait(event)
+Answered = Sequence[tuple[_Waiting, _Outcome]]
 
 
 class _Stream(Generic[T]):
@@ -128,7 +106,7 @@ class Database:
 
     def __init__(self, url: URL) -> None:
         self.url = url
-        self._writer_engine: Engine = writer_engine(url)
+        self._writer_engine: Engine = writer_engine(url, guards=True)
         self._reader_engine: Engine = reader_engine(url, size=READERS, overflow=MAX_STREAMS)
         self._works: deque[_Waiting] = deque()
         self._items: deque[_Waiting] = deque()
@@ -137,7 +115,8 @@ class Database:
         self._writer = threading.Thread(target=self._write_forever, name="database-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
         self._streams = 0
-        self._subscriptions: set[Subscription] = set()
+        self._follower = Follower(self.read, alone=sqlite_path(url) is not None)
+        self._told: list[Callable[[], None]] = []  # that events were committed
 
     @classmethod
     @asynccontextmanager
@@ -147,9 +126,12 @@ class Database:
         await asyncio.to_thread(migrate.upgrade, parsed)
         db = cls(parsed)
         db._writer.start()
+        following = asyncio.create_task(db._follower.run(), name="events")
         try:
             yield db
         finally:
+            following.cancel()
+            await asyncio.wait([following])
             await db.close()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -208,15 +190,17 @@ class Database:
             if step is not None:  # a reader that goes away leaves a step behind, which still uses the connection
                 step.add_done_callback(lambda _step: stream.close())
 
-    @asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[Subscription]:
-        """Hear every event that this process commits from now on."""
-        subscription = Subscription()
-        self._subscriptions.add(subscription)
-        try:
-            yield subscription
-        finally:
-            self._subscriptions.discard(subscription)
+    def subscribe(self) -> AbstractAsyncContextManager[Subscription]:
+        """Hear every event that any node commits from now on; raises Busy where the database does not answer."""
+        return self._follower.subscribe()
+
+    def hint(self) -> None:
+        """Take note that another node has committed events."""
+        self._follower.hint()
+
+    def on_events(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called after each commit of this process that holds events."""
+        self._told.append(tell)
 
     async def close(self) -> None:
         """Take no more works, finish those that wait, close all connections."""
@@ -258,13 +242,13 @@ class Database:
                 group = self._next_group()
             if not group:
                 return
-            outcomes = self._commit(group)
+            answered, has_events = self._commit(group)
             by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, _Outcome]]] = {}
-            for waiting, outcome in zip(group, outcomes, strict=True):
+            for waiting, outcome in answered:
                 by_loop.setdefault(waiting.loop, []).append((waiting, outcome))
-            for loop, answered in by_loop.items():
+            for loop, its in by_loop.items():
                 if not loop.is_closed():
-                    loop.call_soon_threadsafe(self._deliver, answered)
+                    loop.call_soon_threadsafe(self._deliver, its, has_events)
 
     def _next_group(self) -> list[_Waiting]:
         items = min(len(self._items), max(LEAST_GROUP_ITEMS, MAX_GROUP_WORKS - len(self._works)))
@@ -273,37 +257,52 @@ class Database:
         group += [self._items.popleft() for _ in range(items)]
         return group
 
-    def _commit(self, group: list[_Waiting]) -> list[_Outcome]:
-        """Run a group in one transaction; each work gets its own result or error, after COMMIT."""
+    def _commit(self, group: list[_Waiting]) -> tuple[Answered, bool]:
+        """Run a group in one transaction; returns what each is answered after COMMIT, and whether there are events."""
         alone = False
-        for attempt in range(MAX_ATTEMPTS):
+        pause_s, until_s = RETRY_S, monotonic() + RETRY_FOR_S
+        while True:
             committing = False
             try:
                 with self._writer_engine.connect() as conn, conn.begin() as transaction:
-                    outcomes = _run_each(conn, group) if alone else _run_all(conn, group)
+                    waiting = conn.info[event.WAITING] = event.Waiting()
+                    outcomes = _run_each(conn, group) if alone else _run_together(conn, group)
                     committing = True
                     transaction.commit()
             except _WorkFailed as failed:
                 if alone or len(group) == 1:
-                    return [_Outcome(error=failed.error) for _ in group]
+                    return _all(group, failed.error), False
                 alone = True
             except DBAPIError as error:
-                # A connection lost in COMMIT may have committed: the caller learns that it is unknown.
-                lost = committing and error.connection_invalidated
-                if lost or not may_retry(error) or attempt == MAX_ATTEMPTS - 1:
-                    return [_Outcome(error=translate(error)) for _ in group]
-                threading.Event().wait(RETRY_S * 2**attempt)
+                if committing and error.connection_invalidated:
+                    return self._unknown(group, error)
+                if not may_retry(error) or self._closing or monotonic() + pause_s > until_s:
+                    return _all(group, translate(error)), False
+                threading.Event().wait(pause_s)
+                pause_s = min(pause_s * 2, MAX_RETRY_S)
             else:
-                return outcomes
-        return [_Outcome(error=Busy("the database could not commit", retry_after_s=5)) for _ in group]
+                return list(zip(group, outcomes, strict=True)), waiting.has_written
 
-    def _deliver(self, answered: list[tuple[_Waiting, _Outcome]]) -> None:
-        for _, outcome in answered:
-            for event in outcome.events:
-                for subscription in self._subscriptions:
-                    subscription.offer(event)
+    def _unknown(self, group: Sequence[_Waiting], error: DBAPIError) -> tuple[Answered, bool]:
+        """Go on where a connection was lost in COMMIT: items are done again, a work's caller has to look by itself."""
+        again = [waiting for waiting in group if waiting.bulk is not None and not waiting.is_second]
+        for waiting in reversed(again):
+            waiting.is_second = True
+            self._works.appendleft(waiting)
+        answered = [waiting for waiting in group if waiting not in again]
+        return _all(answered, translate(error)), True
+
+    def _deliver(self, answered: Answered, has_events: bool) -> None:  # noqa: FBT001 - called by name of the loop
+        if has_events:
+            self._follower.hint()
+            for tell in self._told:
+                tell()
         for waiting, outcome in answered:
             waiting.done(outcome.result, outcome.error)
+
+
+def _all(group: Sequence[_Waiting], error: BaseException) -> Answered:
+    return [(waiting, _Outcome(error=error)) for waiting in group]
 
 
 def settle(answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
@@ -324,6 +323,12 @@ class _WorkFailed(Exception):
         self.error = error
 
 
+def _run_together(conn: Connection, group: Sequence[_Waiting]) -> list[_Outcome]:
+    outcomes = _run_all(conn, group)
+    _run(conn, event.write_waiting)
+    return outcomes
+
+
 def _run_all(conn: Connection, group: Sequence[_Waiting]) -> list[_Outcome]:
     outcomes: list[_Outcome] = []
     for bulk, alike in groupby(group, key=lambda waiting: waiting.bulk):
@@ -336,17 +341,13 @@ def _run_all(conn: Connection, group: Sequence[_Waiting]) -> list[_Outcome]:
 
 def _run_bulk(conn: Connection, bulk: Bulk, items: Sequence[object]) -> list[_Outcome]:
     done = _run(conn, lambda conn: bulk(conn, items))
-    results = [
+    return [
         _Outcome(error=result) if isinstance(result, BaseException) else _Outcome(result=result)
         for result in done.result
     ]
-    results[0].events = done.events
-    return results
 
 
 def _run(conn: Connection, work: Callable[[Connection], Any]) -> _Outcome:
-    events: list[Event] = []
-    conn.info[EVENTS_KEY] = events
     try:
         result = work(conn)
     except DBAPIError as error:
@@ -355,7 +356,7 @@ def _run(conn: Connection, work: Callable[[Connection], Any]) -> _Outcome:
         raise _WorkFailed(translate(error)) from error
     except Exception as error:
         raise _WorkFailed(error) from error
-    return _Outcome(result=result, events=tuple(events))
+    return _Outcome(result=result)
 
 
 def _run_each(conn: Connection, group: Sequence[_Waiting]) -> list[_Outcome]:
@@ -363,12 +364,13 @@ def _run_each(conn: Connection, group: Sequence[_Waiting]) -> list[_Outcome]:
     for waiting in group:
         savepoint = conn.begin_nested()
         try:
-            outcomes += _run_all(conn, [waiting])
+            outcomes += _run_together(conn, [waiting])
         except _WorkFailed as failed:
             try:
                 savepoint.rollback()
             except DBAPIError:
                 raise failed from None  # the database itself gave up the whole transaction, as on a full disk
+            conn.info[event.WAITING].clear()
             outcomes.append(_Outcome(error=failed.error))
         else:
             savepoint.commit()

@@ -9,6 +9,7 @@ read-only snapshot (REPEATABLE READ) for readers.
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -21,7 +22,12 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024  # the log is cut back to this after a checkp
 CACHE_KIB = 16 * 1024  # SQLite's page cache, a connection
 DISK_FULL_RETRY_S = 30
 
+LOCK_S = 5  # that a writer waits for what another node has locked, before it begins anew …
+IDLE_S = 5  # … and after which PostgreSQL ends the transaction of a node that hangs or is cut off in the midst of it
+SILENT_S = 10  # after which a connection that does not answer is given up, by either side
+
 _RETRY_SQLSTATES = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
+_AWAY_SQLSTATES = ("08", "57P", "53300")  # connection exceptions, the server stops or starts, too many connections
 
 
 def parse_url(url: str) -> URL:
@@ -44,6 +50,12 @@ def parse_url(url: str) -> URL:
     )
 
 
+def take_turn(conn: Connection, turn: int) -> None:
+    """Wait until no other node has this turn, and have it until the transaction ends; on SQLite there is no other."""
+    if conn.dialect.name == "postgresql":
+        conn.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (turn,))
+
+
 def is_sqlite(conn: Connection) -> bool:
     """Tell whether the connection speaks to SQLite."""
     return conn.dialect.name == "sqlite"
@@ -54,9 +66,12 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def writer_engine(url: URL) -> Engine:
-    """Return an engine of one connection that may write."""
-    engine = _engine(url, size=1, overflow=0)
+def writer_engine(url: URL, *, guards: bool = False) -> Engine:
+    """Return an engine of one connection that may write.
+
+    With `guards` it neither waits for another node for long nor has others wait for it (PostgreSQL).
+    """
+    engine = _engine(url, size=1, overflow=0, guards=guards)
     if sqlite_path(url) is not None:
         _on_connect(engine, ("journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={WAL_LIMIT_BYTES}"))
         _begin_with(engine, "BEGIN IMMEDIATE")
@@ -75,7 +90,13 @@ def reader_engine(url: URL, *, size: int, overflow: int) -> Engine:
 
 def may_retry(error: DBAPIError) -> bool:
     """Tell whether the same transaction may succeed when it is run again from its start."""
-    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRY_SQLSTATES
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRY_SQLSTATES or _is_away(error)
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Tell whether PostgreSQL could not be reached."""
+    sqlstate = getattr(error.orig, "sqlstate", None) or ""
+    return isinstance(error.orig, psycopg.OperationalError) and (not sqlstate or sqlstate.startswith(_AWAY_SQLSTATES))
 
 
 def translate(error: DBAPIError) -> Exception:
@@ -92,9 +113,9 @@ def translate(error: DBAPIError) -> Exception:
     return error
 
 
-def _engine(url: URL, *, size: int, overflow: int) -> Engine:
+def _engine(url: URL, *, size: int, overflow: int, guards: bool = False) -> Engine:
     sqlite = sqlite_path(url) is not None
-    arguments: dict[str, Any] = {"check_same_thread": False} if sqlite else {"connect_timeout": 10}
+    arguments = {"check_same_thread": False} if sqlite else _postgresql_arguments(url, guards=guards)
     return create_engine(
         url,
         connect_args=arguments,
@@ -103,6 +124,16 @@ def _engine(url: URL, *, size: int, overflow: int) -> Engine:
         max_overflow=overflow,
         pool_pre_ping=not sqlite,
     )
+
+
+def _postgresql_arguments(url: URL, *, guards: bool) -> dict[str, Any]:
+    """Return libpq's parameters; what the URL says itself stands."""
+    settings = {"tcp_user_timeout": SILENT_S * 1000, "tcp_keepalives_idle": SILENT_S, "tcp_keepalives_interval": 2}
+    if guards:
+        settings |= {"lock_timeout": LOCK_S * 1000, "idle_in_transaction_session_timeout": IDLE_S * 1000}
+    options = " ".join((str(url.query.get("options", "")), *(f"-c {name}={value}" for name, value in settings.items())))
+    ours = {"connect_timeout": SILENT_S, "keepalives_idle": SILENT_S, "tcp_user_timeout": SILENT_S * 1000}
+    return {**{name: value for name, value in ours.items() if name not in url.query}, "options": options.strip()}
 
 
 def _on_connect(engine: Engine, pragmas: tuple[str, ...]) -> None:

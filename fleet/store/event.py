@@ -1,34 +1,60 @@
-"""The event table. Appending is the only thing that is ever done to it: no row is changed or taken away here."""
+"""The event table. Appending is the only thing that is ever done to it: no row is changed or taken away here.
+
+Ids are in the order of commits, whichever node commits: a reader that has come to an id has seen all that is below it,
+and its place is that one number. What a work of the database appends is therefore written at the end of its
+transaction, under a lock that is held from the first id to the COMMIT (docs/decisions/0210).
+"""
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 from sqlalchemy import Connection, Row, insert, or_, select
 
 from fleet.core.event import Event, Origin
-from fleet.store.database import EVENTS_KEY
+from fleet.store.engine import take_turn
 from fleet.store.schema import event as table
 
 MAX_PAGE = 1000  # events
+WAITING = "fieldline.events"  # in Connection.info: a Waiting, where the transaction writes its events at its end
 
-_APPEND = insert(table).returning(table.c.id)
-_APPEND_ALL = insert(table).returning(table.c.id, sort_by_parameter_order=True)
+_TURN = 0x6576656E74  # of those who append: "event"
+_APPEND = insert(table)
+_HEAD = select(table.c.id).order_by(table.c.id.desc()).limit(1)
 
 
-def append(conn: Connection, event: Event) -> int:
-    """Write one event and return its id; subscribers hear of it after COMMIT."""
-    event_id = int(conn.execute(_APPEND, _values(event)).scalar_one())
-    conn.info.setdefault(EVENTS_KEY, []).append(replace(event, id=event_id))
-    return event_id
+class Waiting(list[Event]):
+    """Events that a transaction has appended and not written yet."""
+
+    has_written = False  # it has written some
+
+
+def append(conn: Connection, event: Event) -> None:
+    """Append one event; subscribers hear of it after COMMIT."""
+    append_all(conn, (event,))
 
 
 def append_all(conn: Connection, events: Sequence[Event]) -> None:
-    """Write many events, in their order, with few statements."""
+    """Append events, in their order."""
+    waiting = conn.info.get(WAITING)
+    if waiting is None:
+        _write(conn, events)
+    else:
+        waiting.extend(events)
+
+
+def write_waiting(conn: Connection) -> None:
+    """Write what the transaction has appended; no other node writes any event until the transaction ends."""
+    waiting = conn.info.get(WAITING)
+    if waiting:
+        _write(conn, waiting)
+        waiting.clear()
+        waiting.has_written = True
+
+
+def _write(conn: Connection, events: Sequence[Event]) -> None:
     if events:
-        ids = conn.execute(_APPEND_ALL, [_values(event) for event in events]).scalars()
-        told = [replace(event, id=event_id) for event, event_id in zip(events, ids, strict=True)]
-        conn.info.setdefault(EVENTS_KEY, []).extend(told)
+        take_turn(conn, _TURN)
+        conn.execute(_APPEND, [_values(event) for event in events])
 
 
 def page(  # noqa: PLR0913 - one keyword a filter
@@ -50,6 +76,7 @@ def page(  # noqa: PLR0913 - one keyword a filter
     the id of the last event is the cursor of the next page. `kinds` are whole kinds (`alarm.raised`) or, with a dot
     at the end, all of a noun (`alarm.`). `from_us` ≤ event time < `to_us`.
     """
+    write_waiting(conn)  # a transaction sees its own
     query = select(table)
     if after is not None:
         query = query.where(table.c.id > after)
@@ -74,6 +101,11 @@ def page(  # noqa: PLR0913 - one keyword a filter
         query = query.where(table.c.t_us < to_us)
     query = query.order_by(table.c.id if after is not None else table.c.id.desc()).limit(min(limit, MAX_PAGE))
     return [_event(row) for row in conn.execute(query)]
+
+
+def head(conn: Connection) -> int:
+    """Return the id of the newest event, 0 before the first."""
+    return conn.execute(_HEAD).scalar_one_or_none() or 0
 
 
 def _values(event: Event) -> dict[str, object]:

@@ -23,8 +23,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def noted(conn: Connection, name: str) -> int:
-    return event.append(conn, Event(1, 2, f"test.{name}", "test", name, "fleet", Origin.AUTOMATION, "x"))
+def noted(conn: Connection, name: str) -> None:
+    event.append(conn, Event(1, 2, f"test.{name}", "test", name, "fleet", Origin.AUTOMATION, "x"))
 
 
 async def limit_pages(fleet: Fleet, extra: int) -> None:
@@ -63,21 +63,21 @@ def test_a_full_disk_is_busy_with_a_hint_nothing_acked_is_lost_and_it_goes_on_wi
 def test_a_connection_that_is_lost_in_a_transaction_is_made_anew_and_the_works_run_again(postgresql_url: str):
     lost: list[int] = []
 
-    def loses_it_once(conn: Connection) -> int:
+    def loses_it_once(conn: Connection) -> None:
         if not lost:
             lost.append(1)
             conn.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
-        return noted(conn, "once")
+        noted(conn, "once")
 
-    async def story() -> tuple[list[int], list[Event]]:
+    async def story() -> list[Event]:
         async with a_fleet(postgresql_url) as fleet:
             works = [loses_it_once, lambda conn: noted(conn, "other")]
-            return await asyncio.gather(*map(fleet.db.write, works)), await fleet.events("test.")
+            await asyncio.gather(*map(fleet.db.write, works))
+            return await fleet.events("test.")
 
-    ids, kept = run(story())
+    kept = run(story())
 
-    assert sorted(one.id for one in kept) == sorted(ids)
-    assert {one.kind for one in kept} == {"test.once", "test.other"}
+    assert sorted(one.kind for one in kept) == ["test.once", "test.other"]
 
 
 def test_nodes_that_lock_devices_in_another_order_both_get_through(postgresql_url: str):

@@ -11,7 +11,7 @@ from gate import running, until
 from agent.wire.messages import ConfigDocument, Live
 from fleet.core.actor import FLEET
 from fleet.jobs.tell import tell
-from fleet.store import config, database, device
+from fleet.store import config, device, follow
 from fleet.store.config import Target
 from fleet.store.database import Database
 
@@ -98,7 +98,7 @@ def test_a_device_that_lost_its_own_config_is_told_its_products_at_once(sqlite_u
 
 
 def test_a_revocation_is_cut_even_if_its_event_was_missed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(database, "SUBSCRIPTION_EVENTS", 2)
+    monkeypatch.setattr(follow, "MAX_LAG_EVENTS", 2)
 
     async def story() -> None:
         async with telling(sqlite_url) as (db, heard):
