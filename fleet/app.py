@@ -42,11 +42,12 @@ from fleet.gateway.ingest import AckPolicy, Ingest
 from fleet.gateway.issue import ClaimIssuer
 from fleet.gateway.link import Link
 from fleet.gateway.replay import Replay
+from fleet.jobs.planner import Planner
 from fleet.jobs.presence import PRESENCE
 from fleet.jobs.retention import RETENTION
 from fleet.jobs.rules import RULES
 from fleet.jobs.runner import run_jobs
-from fleet.jobs.sealing import SEALING
+from fleet.jobs.sealing import sealing
 from fleet.jobs.tell import tell
 from fleet.jobs.verification import VERIFICATION
 from fleet.services import Services
@@ -101,7 +102,7 @@ async def _serve_on(
     authority = load_authority(settings.ca, datetime.now(UTC))
     certificate, _ = authority.server_certificate(settings.server_names, datetime.now(UTC))
     context = listen.device_context(certificate, authority.ca_path)
-    async with Database.open(settings.database_url) as db:
+    async with Database.open(settings.database_url) as db, Planner.of(db.url) as planner:
         secret = await _first_token(db, settings.admin_token)
         listening = Listening(_nats_host(), settings.link_port, certificate, authority.ca_path)
         broker = Broker(settings.nats, listening, program)
@@ -117,7 +118,7 @@ async def _serve_on(
             ("broker", broker.run()),
             ("link", link.run()),
             ("tell", tell(db, link)),
-            ("jobs", run_jobs(db, JOBS, holder=f"{socket.gethostname()}:{os.getpid()}")),
+            ("jobs", run_jobs(db, (*JOBS, sealing(planner.plan)), holder=f"{socket.gethostname()}:{os.getpid()}")),
             ("certificate", _keep_certificate(authority, settings, broker, context)),
         ]
         async with _running(works), _listening(gateway, ports.gateway), _listening(people, ports.api):
@@ -127,7 +128,7 @@ async def _serve_on(
             logs.hush_endings()
 
 
-JOBS = (PRESENCE, VERIFICATION, RULES, SEALING, RETENTION)
+JOBS = (PRESENCE, VERIFICATION, RULES, RETENTION)
 
 
 def _people(settings: Settings, db: Database, link: Link, authority: Authority, condition: Condition) -> ASGIApp:

@@ -1,10 +1,12 @@
 """The sealing job: batches become chunks and rollups, device by device, some at a time.
 
-It goes round all devices that have batches, and seals those that are due. Making chunks is done beside the writer; what
-the writer does is short. It may be killed at any point: a sealing has happened whole, or not at all.
+It goes round all devices that have batches, and seals those that are due. Making chunks is done in a process beside the
+server's (planner.py); what the writer does is short. It may be killed at any point: a sealing has happened whole, or
+not at all.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -17,13 +19,17 @@ EVERY_S = 5.0
 DEVICES_AT_ONCE = 1000  # looked at in one turn
 TURN_S = 4.0  # after which a turn seals nothing more: a lease must outlive it
 
+Planning = Callable[[str], Awaitable[seal.Plan | None]]
+"""Makes what `seal.plan` makes of a device."""
+
 _log = structlog.get_logger(part="sealing")
 
 
 class Sealing:
     """One node's sealing: all that it keeps is where in the round it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Planning) -> None:
+        self._plan = plan
         self._after = ""
 
     async def turn(self, db: Database, now_us: int) -> None:
@@ -41,7 +47,7 @@ class Sealing:
     async def _seal(self, db: Database, device_id: str, now_us: int, until: float) -> None:
         while asyncio.get_running_loop().time() <= until:
             try:
-                more = await seal_some(db, device_id, now_us)
+                more = await seal_some(db, self._plan, device_id, now_us)
             except ChunkError as error:
                 # The others go on; this one's batches stay as they are, and can be read.
                 _log.error("a chunk is damaged, its device is not sealed", device=device_id, problem=str(error))
@@ -50,13 +56,15 @@ class Sealing:
                 return
 
 
-async def seal_some(db: Database, device_id: str, now_us: int) -> bool:
+async def seal_some(db: Database, plan: Planning, device_id: str, now_us: int) -> bool:
     """Seal the device's oldest batches, whether they are due or not; tells if more are left. Raises ChunkError."""
-    made = await db.read(lambda conn: seal.plan(conn, device_id))
+    made = await plan(device_id)
     if made is None:
         return False
     applied = await db.write(lambda conn: seal.apply(conn, made, now_us=now_us))
     return made.more or not applied
 
 
-SEALING = Job("sealing", EVERY_S, Sealing().turn)
+def sealing(plan: Planning) -> Job:
+    """Return the job."""
+    return Job("sealing", EVERY_S, Sealing(plan).turn)

@@ -11,7 +11,7 @@ from batches import T0_US, segment, telemetry
 from click.testing import CliRunner
 from desks import ANA, a_desk
 from fleets import DEVICE, Fleet, a_fleet
-from seals import Shelf, a_shelf, a_store
+from seals import Shelf, a_shelf, a_store, seal_some
 from sqlalchemy import Connection, Engine
 
 from fleet.cli import main
@@ -20,7 +20,6 @@ from fleet.core.retention import DEFAULT_DAYS, Kept, Policy
 from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S
 from fleet.errors import Invalid, NotFound
 from fleet.jobs import retention as job
-from fleet.jobs.sealing import seal_some
 from fleet.store import chart, retention
 from fleet.store.chart import Points
 

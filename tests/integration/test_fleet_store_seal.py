@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import pytest
 from batches import T0_US, segment, telemetry
 from fleets import DEVICE, FAR_US, Fleet, a_fleet
-from seals import a_shelf, a_store, kept_in_full
+from seals import a_shelf, a_store, kept_in_full, seal_some
 from sqlalchemy import select, update
 
 from agent.wire.messages import Clock, Lane, Segment, Series
 from fleet.core.column import MAX_ROWS
 from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S
-from fleet.jobs.sealing import Sealing, seal_some
+from fleet.jobs.planner import Planner
+from fleet.jobs.sealing import Sealing
 from fleet.store import chart, evidence, mark, query, schema, seal
 from fleet.store.chart import Points
 from fleet.store.chunk import of_device
@@ -158,8 +159,8 @@ def test_the_job_goes_round_and_a_damaged_chunk_stops_only_its_device(database_u
     devices = ("a-damaged", "b-whole")
 
     async def story() -> tuple[int, int]:
-        async with a_fleet(database_url, devices=devices) as fleet:
-            job = Sealing()
+        async with a_fleet(database_url, devices=devices) as fleet, Planner.of(fleet.db.url) as planner:
+            job = Sealing(planner.plan)
             now_us = fleet.clock.now_us
             for device_id in devices:
                 await fleet.take(telemetry([minutes(1, [1.0])]), device_id=device_id)
