@@ -150,6 +150,120 @@ def total(  # noqa: PLR0913 - one option a fact
     table(columns, _rows(map(json.loads, lines)), empty=f"No such device has said {series}.")
 
 
+@meter.command(
+    cls=Command,
+    examples=(
+        "fleet meter customers meter.energy --from 2026-01-01 --to 2026-02-01 --zone Europe/Berlin",
+        "fleet meter customers meter.energy product:freezer --customer acme --by month --csv",
+        "fleet meter customers meter.energy --customer acme --devices --json",
+    ),
+)
+@click.argument("series")
+@click.argument("selector", metavar="[WHICH]...", nargs=-1)
+@click.option("--customer", metavar="ID", help="Only this customer, with devices that were theirs once.")
+@click.option("--devices", is_flag=True, help="Device by device, with the readings that each is counted from and to.")
+@click.option("--by", type=click.Choice(list(LABELS)), default="month", show_default=True, help="How long a period is.")
+@click.option("--from", "from_text", metavar="TIME", help="From this time on; a year ago if not said.")
+@click.option("--to", "to_text", metavar="TIME", help="Before this time; up to now if not said.")
+@click.option("--zone", default="UTC", show_default=True, help="Where times without a zone are meant.")
+@click.option("--rollover", type=click.FloatRange(min=0), help="One more than the counter's greatest value.")
+@click.option("--max-gap", "max_gap_us", type=Span(), help="Readings farther apart leave a gap; 1h if not said.")
+@json_option("Print one JSON object a customer, or a device and customer.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a line a period.")
+@pass_client
+def customers(  # noqa: PLR0913 - one option a fact
+    client: Client,
+    *,
+    series: str,
+    selector: tuple[str, ...],
+    customer: str | None,
+    devices: bool,
+    by: str,
+    from_text: str | None,
+    to_text: str | None,
+    zone: str,
+    rollover: float | None,
+    max_gap_us: int | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Show what a counter has counted for each customer: on all devices, while they were theirs.
+
+    A device counts for a customer from the first reading of its time with them to the last; the step over a transfer
+    is nobody's. WHICH chooses devices as they stand now, --customer by whose they were.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("Choose one of --json and --csv.")
+    place = _zone(zone)
+    from_us, to_us = _time(from_text, place, "--from"), _time(to_text, place, "--to")
+    in_order(from_us, to_us)
+    query: dict[str, Any] = {
+        "series": series,
+        "selector": joined(selector),
+        "customer": customer,
+        "by": by,
+        "from_": from_us,
+        "to": to_us,
+        "zone": zone,
+        "rollover": rollover,
+        "max_gap_s": None if max_gap_us is None else max_gap_us // times.US["s"],
+    }
+    kind = "shares" if devices else "customers"
+    told = client.lines("fleet", "usage", kind, accept=NDJSON, silence_s=SILENCE_S, **query)
+    lines = (line for line in told if line)
+    if as_json:
+        for line in lines:
+            click.echo(line)
+    elif as_csv:
+        _csv_of_customers(map(json.loads, lines), devices=devices)
+    else:
+        ends = ("counted from", "to") if devices else ("devices",)
+        columns = ("customer", *(("device",) if devices else ()), by, "usage", "covered", *ends, "readings", "remarks")
+        table(
+            columns, _rows_of_customers(map(json.loads, lines), by, place), empty=f"No such device has said {series}."
+        )
+
+
+def _rows_of_customers(found: Iterator[Item], by: str, place: ZoneInfo) -> Iterator[tuple[object, ...]]:
+    for one in found:
+        who = (one["name"] or "nobody", *((one["device"],) if "device" in one else ()))
+        parts = [(_label(period, by, place), period) for period in one["periods"]]
+        for label, part in [*parts, ("all", one["total"])] if len(parts) > 1 else parts:
+            used, covered, *ends, readings, remarks = _row(part) if "opening" in part else _summed(part)
+            yield *who, label, f"{used} {shown_unit(one['unit'])}".rstrip(), covered, *ends, readings, remarks
+
+
+def _summed(one: Item) -> Iterator[object]:
+    yield "-" if one["usage"] is None else value(one["usage"])
+    yield "" if one["coverage"] is None else f"{one['coverage']:.1%}"
+    yield one["devices"]
+    yield one["readings"]
+    falls = f"{one['fall_count']} falls" if one["fall_count"] else ""
+    yield ", ".join(filter(None, (falls, *_doubts(one))))
+
+
+def _csv_of_customers(found: Iterator[Item], *, devices: bool) -> None:
+    write = csv.writer(sys.stdout, lineterminator="\n").writerow
+    head = ("customer", "name")
+    write((*head, *CSV) if devices else (*head, *CSV[1:7], "devices", *CSV[11:]))
+    for one in found:
+        for part in one["periods"]:
+            used: tuple[object, ...] = (
+                one["series"],
+                one["unit"],
+                part["from"],
+                part["to"],
+                part["usage"],
+                part["coverage"],
+            )
+            ends: tuple[object, ...] = (part.get("devices"),)
+            if devices:
+                used = (one["device"], *used)
+                ends = tuple((part[end] or {}).get(key) for end in ("opening", "closing") for key in ("t", "v"))
+            counts = (part["readings"], part["fall_count"], part["gap_count"], part["unsure"], part["exact"])
+            write((one["customer"] or "", one["name"], *used, *ends, *counts))
+
+
 def _rows(devices: Iterator[Item]) -> Iterator[tuple[object, ...]]:
     count, sums = 0, dict[str, float]()
     for one in devices:
@@ -206,6 +320,10 @@ def _remarks(one: Item) -> Iterator[str]:
         yield f"reset {_times(one['fall_count'] - rolled)}"
     if rolled:
         yield f"rolled over {_times(rolled)}"
+    yield from _doubts(one)
+
+
+def _doubts(one: Item) -> Iterator[str]:
     if one["gap_count"]:
         yield "1 gap" if one["gap_count"] == 1 else f"{one['gap_count']} gaps"
     if one["unsure"]:

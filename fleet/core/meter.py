@@ -11,7 +11,8 @@ Readings come as strides: runs in which the counter never went back, so that fir
 stride, and so is a window of a rollup in which nothing fell: a year is read from windows, and is as exact as its
 readings.
 
-What lies between two readings more than `max_gap_us` apart is a gap; coverage is the share of a period without gaps.
+What lies between two readings more than `max_gap_us` apart is a gap, and so is as long a time before the first reading
+or after the last; coverage is the share of a period without gaps.
 """
 
 from bisect import bisect_right
@@ -167,7 +168,7 @@ class Meter:
             return
         one = self._counts[number]
         if before is None:
-            if first_us > self._edges[0]:
+            if first_us - self._edges[0] > self._max_gap_us:
                 self._gaps.append((self._edges[0], first_us))
             one.opening = Mark(first_us, first)
         else:

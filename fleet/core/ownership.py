@@ -33,16 +33,16 @@ UNOWNED = (Tenure(None, MIN_TIME_US, MAX_TIME_US),)
 
 
 def tenures(transfers: Iterable[Transfer]) -> Sequence[Tenure]:
-    """Return the tenures that transfers make, which are in order of time; together they are all of time.
+    """Return the tenures that transfers make, in the order in which they were made; together they are all of time.
 
-    Of two transfers of the same moment the later one holds.
+    Times grow with that order. Of two transfers of the same moment the later one holds.
     """
     found: list[Tenure] = []
     customer_id, from_us = None, MIN_TIME_US
     for one in transfers:
         if one.at_us > from_us:
             found.append(Tenure(customer_id, from_us, one.at_us))
-        customer_id, from_us = one.customer_id, one.at_us
+        customer_id, from_us = one.customer_id, max(from_us, one.at_us)
     return (*found, Tenure(customer_id, from_us, MAX_TIME_US))
 
 

@@ -182,6 +182,17 @@ def decode_envelope(data: bytes, step_s: int) -> Envelope:
         return _envelope(source, step_s * US_PER_S)
 
 
+def filled(data: bytes, step_s: int) -> bool:
+    """Tell whether each of the 96 windows that can stand in these bytes holds numbers; reads no more than it takes."""
+    source = _opened(data)
+    with _sense():
+        if source.varint(WINDOWS) < WINDOWS:
+            return False
+        source.varint(2**62 // (step_s * US_PER_S * WINDOWS))
+        column.read_ints(source, WINDOWS)
+        return bool(column.read_ints(source, WINDOWS).all())
+
+
 def _opened(data: bytes) -> Reader:
     if len(data) < _HEAD_BYTES or data[0] != VERSION:
         raise ChunkError(f"no rollup of version {VERSION}, which is what this release reads")

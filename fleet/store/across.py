@@ -36,14 +36,19 @@ def selected(selector: Selector) -> ColumnElement[bool]:
     return and_(true(), *map(_condition, selector))
 
 
-def newest(conn: Connection, series: str, selector: Selector = (), *, since_us: int = 0) -> Iterator[Newest]:
-    """Yield the newest reading of the series of each device that has one, and not from before `since_us`; by device."""
+def newest(
+    conn: Connection, series: str, selector: Selector = (), *, since_us: int = 0, shut_out: bool = False
+) -> Iterator[Newest]:
+    """Yield the newest reading of the series of each device that has one, and not from before `since_us`; by device.
+
+    Devices that are shut out are left out, unless `shut_out` says otherwise: what they have used they have used.
+    """
     if NAME.fullmatch(series) is None:  # no device can have said it
         return
     wanted = select(device.c.id, device.c.product_id, device.c.site, table.c.body)
     rows = conn.execute(
         wanted.join(table, table.c.device_id == device.c.id)
-        .where(selected(selector), device.c.revoked_us.is_(None))
+        .where(selected(selector), true() if shut_out else device.c.revoked_us.is_(None))
         .order_by(device.c.id)
     )
     read = _reader(series)

@@ -1,9 +1,11 @@
-"""Usage read from what is kept: windows of 15 minutes wherever they are as good as readings, readings elsewhere.
+"""Usage read from what is kept: windows wherever they are as good as readings, readings elsewhere.
 
-A window in which the counter did not fall says as much as its readings. Readings are read for the rest: where a period
-begins or ends within a window, where the counter fell, and where readings are not sealed yet and may lie in a window
-that is. So a year costs what its windows cost, and is exact. Where readings are no longer kept, windows are taken as
-they are; where those of 15 minutes are not either, days; `exact` then says whether anything is lost by it.
+A window of 15 minutes in which the counter did not fall says as much as its readings. A day does too if no period
+begins or ends within it and each of its windows holds numbers: then no two of its readings are half an hour apart, and
+where that is no gap yet, there is none in it. Readings are read for the rest: where a period begins or ends within a
+window, where the counter fell, and where readings are not sealed yet and may lie in a window that is. So a year costs
+what its days cost, and is exact. Where readings are no longer kept, windows are taken as they are; where those of 15
+minutes are not either, days; `exact` then says whether anything is lost by it.
 """
 
 import heapq
@@ -36,9 +38,13 @@ def usage(  # noqa: PLR0913 - which counter, and how it counts
     max_gap_us: int,
     rollover: float,
     now_us: int,
+    since_us: int = 0,
 ) -> list[Usage]:
-    """Return what was used in each period between `edges`, and after them in the whole span; see `fleet.core.meter`."""
-    kept = _Kept(conn, device_id, series, edges)
+    """Return what was used in each period between `edges`, and after them in the whole span; see `fleet.core.meter`.
+
+    No reading from before `since_us` opens a period.
+    """
+    kept = _Kept(conn, device_id, series, edges, since_us, whole_days=max_gap_us >= 2 * QUARTER_US)
     counter = Meter(edges, max_gap_us=max_gap_us, rollover=rollover)
     for strides in kept.strides():
         counter.add(strides)
@@ -48,12 +54,24 @@ def usage(  # noqa: PLR0913 - which counter, and how it counts
 class _Kept:
     """What is kept of one counter, as strides by time: the last before the first edge, then all up to the last edge."""
 
-    def __init__(self, conn: Connection, device_id: str, series: str, edges: Sequence[int]) -> None:
+    def __init__(  # noqa: PLR0913 - which counter, which time, and how far days say enough
+        self,
+        conn: Connection,
+        device_id: str,
+        series: str,
+        edges: Sequence[int],
+        since_us: int,
+        *,
+        whole_days: bool,
+    ) -> None:
         self._conn = conn
         self._device_id = device_id
         self._series = series
         self._from_us, self._to_us = edges[0], edges[-1]
+        self._since_us = since_us
+        self._whole_days = whole_days
         self._cut = {start_of(edge, QUARTER_S) for edge in edges if edge % QUARTER_US}
+        self._cut_days = {start_of(edge, DAY_S) for edge in edges if edge % DAY_US}
         self._known: Standing = seal.standing(conn, device_id)
         self._loose = _joined(list(query.unsealed(conn, device_id, series, 0, self._to_us)))
 
@@ -66,7 +84,7 @@ class _Kept:
     def _before(self) -> Iterator[Strides]:
         """Yield what ends with the last reading before the first edge."""
         found = [*self._last_sealed(), meter.of_readings(*_span(self._loose, 0, self._from_us))]
-        found = [one for one in found if len(one)]
+        found = [one for one in found if len(one) and int(one.last_us[-1]) >= self._since_us]
         if found:
             yield max(found, key=lambda one: int(one.last_us[-1]))
 
@@ -96,18 +114,49 @@ class _Kept:
             before_us = row.from_us
 
     def _days(self) -> Iterator[tuple[int, Windows | None]]:
-        """Yield each day of which anything is kept, with its windows: of 15 minutes, the day's where they are gone."""
+        """Yield each day of which anything is kept, with its windows: of 15 minutes, or the day itself.
+
+        The day itself where it says as much, and where they are gone.
+        """
         quarter_from_us = start_of(self._known.quarter_from_us, DAY_S)
         begin_us = start_of(self._from_us, QUARTER_S)
         named = (self._conn, self._device_id, self._series)
         old = rollup.windows(*named, DAY_S, self._from_us, min(self._to_us, quarter_from_us))
         days = (some.pick(np.array([row], np.int64)) for some in old for row in range(len(some)))
-        quarters = rollup.windows(*named, QUARTER_S, max(begin_us, quarter_from_us), self._to_us)
-        loose = np.unique(_span(self._loose, self._from_us, self._to_us)[0] // DAY_US) * DAY_US
-        windows = ((start_of(int(one.start_us[0]), DAY_S), one) for some in (days, quarters) for one in some)
-        both = heapq.merge(windows, ((day_us, None) for day_us in loose.tolist()), key=itemgetter(0))
+        loose = (np.unique(_span(self._loose, self._from_us, self._to_us)[0] // DAY_US) * DAY_US).tolist()
+        recent = self._recent_days(max(begin_us, quarter_from_us), self._cut_days.union(loose))
+        windows = ((start_of(int(one.start_us[0]), DAY_S), one) for some in (days, recent) for one in some)
+        both = heapq.merge(windows, ((day_us, None) for day_us in loose), key=itemgetter(0))
         for day_us, found in groupby(both, key=itemgetter(0)):
             yield day_us, next((one for _, one in found if one is not None), None)
+
+    def _recent_days(self, from_us: int, divided: set[int]) -> Iterator[Windows]:
+        """Yield what is kept as windows of 15 minutes: each day as those, or days on end where they say as much.
+
+        They do not for the days `divided`.
+        """
+        named = (self._conn, self._device_id, self._series)
+        whole: dict[int, tuple[Windows, int]] = {}
+        if self._whole_days:
+            for some in rollup.windows(*named, DAY_S, from_us, self._to_us):
+                rows = np.flatnonzero((some.count > 0) & (some.falls == 0)).tolist()
+                whole |= {int(some.start_us[row]): (some, row) for row in rows}
+        run: list[tuple[Windows, int]] = []
+        for day_us, body in rollup.parts(*named, QUARTER_S, from_us, self._to_us):
+            day = whole.get(day_us) if day_us not in divided else None
+            if day is not None and not rollup_core.filled(body, QUARTER_S):
+                day = None
+            if run and (day is None or day[0] is not run[-1][0] or _start(run[-1]) + DAY_US != day_us):
+                yield _picked(run)
+                run = []
+            if day is not None:
+                run.append(day)
+                continue
+            found = rollup_core.decode(body, QUARTER_S).between(from_us, self._to_us)
+            if len(found):
+                yield found
+        if run:
+            yield _picked(run)
 
     def _day(self, day_us: int, windows: Windows | None) -> Iterator[Strides]:
         from_us, to_us = max(day_us, self._from_us), min(day_us + DAY_US, self._to_us)
@@ -147,6 +196,14 @@ class _Kept:
 
     def _sealed_blocks(self, from_us: int, to_us: int) -> Iterator[Block]:
         return query.sealed(self._conn, self._device_id, self._series, from_us, to_us)
+
+
+def _start(day: tuple[Windows, int]) -> int:
+    return int(day[0].start_us[day[1]])
+
+
+def _picked(run: Sequence[tuple[Windows, int]]) -> Windows:
+    return run[0][0].pick(np.array([row for _, row in run], np.int64))
 
 
 def _each_window(windows: Windows | None) -> Iterator[Strides]:

@@ -11,7 +11,7 @@ from fleet.store.schema import rollup as table
 from fleet.store.upsert import upsert
 
 _SPAN = (
-    select(table.c.body)
+    select(table.c.from_us, table.c.body)
     .where(table.c.device_id == bindparam("device_id"), table.c.series == bindparam("series"))
     .where(table.c.step_s == bindparam("step_s"))
     .where(table.c.from_us >= bindparam("from_us"), table.c.from_us < bindparam("to_us"))
@@ -41,6 +41,16 @@ def windows(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
             yield found
 
 
+def parts(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
+    conn: Connection, device_id: str, series: str, step_s: int, from_us: int, to_us: int
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the rows that touch the span, by time: where the 96 windows begin, and their bytes."""
+    key = {"device_id": device_id, "series": series, "step_s": step_s}
+    span = {"from_us": part_of(max(0, from_us), step_s), "to_us": to_us}
+    for row in conn.execute(_SPAN, key | span):
+        yield row.from_us, row.body
+
+
 def envelopes(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
     conn: Connection, device_id: str, series: str, step_s: int, from_us: int, to_us: int
 ) -> Iterator[Envelope]:
@@ -52,9 +62,7 @@ def envelopes(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
 def _bodies(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
     conn: Connection, device_id: str, series: str, step_s: int, from_us: int, to_us: int
 ) -> Iterator[bytes]:
-    key = {"device_id": device_id, "series": series, "step_s": step_s}
-    span = {"from_us": part_of(max(0, from_us), step_s), "to_us": to_us}
-    return iter(conn.execute(_SPAN, key | span).scalars())
+    return (body for _, body in parts(conn, device_id, series, step_s, from_us, to_us))
 
 
 def part(conn: Connection, device_id: str, series: str, step_s: int, from_us: int) -> Windows | None:

@@ -135,3 +135,62 @@ def test_what_cannot_be_counted_is_said_why(sqlite_url: str, wrong: dict[str, st
 
     assert status == 422
     assert said in text
+
+
+def test_each_customer_is_counted_for_the_time_in_which_a_device_was_theirs(database_url: str):
+    async def story() -> tuple[list[Any], list[Any], int]:
+        async with a_desk(database_url) as desk:
+            await filled(desk)
+            for name, hour in (("acme", 12), ("zenit", 42)):
+                await desk.admin.put(f"/customers/{name}", json={"name": name.upper()})
+                at = str(MIDNIGHT_US + hour * H_US + 60_000_000)
+                await desk.admin.post(f"/devices/{DEVICE}/transfer", json={"customer": name, "at": at})
+            await desk.admin.post(f"/devices/{DEVICE}/revoke", json={})
+            asked = [
+                await desk.read.get(f"/fleet/usage/{path}", params=QUERY | {"by": "day"} | more)
+                for path, more in (
+                    ("customers", {}),
+                    ("shares", {"customer": "acme"}),
+                    ("customers", {"customer": "x"}),
+                )
+            ]
+            lines = [[json.loads(line) for line in one.text.splitlines()] for one in asked[:2]]
+            return lines[0], lines[1], asked[2].status_code
+
+    customers, shares, unknown = asyncio.run(story())
+
+    assert [(one["customer"], one["name"], one["unit"]) for one in customers] == [
+        ("acme", "ACME", "kW.h"),
+        ("zenit", "ZENIT", "kW.h"),
+        (None, "", "kW.h"),
+    ]
+    # Of 59.5 kWh two steps of 0.5 lie over a transfer, and 12:00 and 42:00 were the last owner's.
+    assert [one["total"]["usage"] for one in customers] == [29.0, 17.5, 12.0]
+    assert [[day["usage"] for day in one["periods"]] for one in customers] == [
+        [11.0, 18.0, None],
+        [None, 4.0, 13.5],
+        [12.0, None, None],
+    ]
+    assert [day["devices"] for day in customers[0]["periods"]] == [1, 1, 0]
+    (acme,) = shares
+    assert (acme["device"], acme["product"], acme["total"]["usage"]) == (DEVICE, "freezer", 29.0)
+    assert (acme["total"]["opening"]["v"], acme["total"]["closing"]["v"]) == (1012.5, 2.0)
+    assert acme["periods"][0]["from_us"] == MIDNIGHT_US + 12 * H_US + 60_000_000
+    assert unknown == 404
+
+
+def test_the_command_prints_usage_by_customer(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ("meter", "customers", COUNTER, "--from", "2026-03-28", "--to", "2026-03-31", "--zone", "Europe/Berlin")
+
+    people, by_device, lines, document = printed(
+        sqlite_url, words, (*words, "--devices", "--by", "day"), (*words, "--devices", "--csv"), (*words, "--json")
+    )
+
+    assert "nobody" in people
+    assert "59.5 kW.h" in people
+    assert DEVICE in by_device
+    assert "reset once" in by_device
+    (row,) = csv.DictReader(io.StringIO(lines))
+    assert (row["customer"], row["device"], row["usage"], row["opening"]) == ("", DEVICE, "59.5", "1000.0")
+    assert json.loads(document)["total"]["devices"] == 1

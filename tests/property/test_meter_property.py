@@ -11,7 +11,9 @@ from seals import Shelf, a_shelf, a_store
 
 from agent.wire.messages import Clock, Segment, Series, Value
 from fleet.core.meter import Usage
+from fleet.core.ownership import Transfer, tenures, within
 from fleet.core.rollup import DAY_US
+from fleet.core.share import cut, sums
 from fleet.store import meter
 
 pytest_plugins = ("databases",)
@@ -29,11 +31,10 @@ BATCHES = st.lists(READINGS, min_size=1, max_size=5)
 EDGES = st.lists(st.integers(0, 3 * 96 * 60), min_size=2, max_size=6, unique=True).map(sorted)  # quarters of a minute
 
 
-def used(shelf: Shelf, edges: Sequence[int]) -> list[Usage]:
+def used(shelf: Shelf, edges: Sequence[int], *, since_us: int = 0) -> list[Usage]:
     with shelf.engine.connect() as conn:
-        return meter.usage(
-            conn, shelf.device_id, "board.kwh", edges, max_gap_us=GAP_US, rollover=ROLLOVER, now_us=NOW_US
-        )
+        how = {"max_gap_us": GAP_US, "rollover": ROLLOVER, "now_us": NOW_US, "since_us": since_us}
+        return meter.usage(conn, shelf.device_id, "board.kwh", edges, **how)
 
 
 def step(before: Value, now: Value) -> Fraction:
@@ -53,7 +54,7 @@ def wanted(shelf: Shelf, from_us: int, to_us: int) -> tuple[Fraction | None, int
     if not numbers:
         gaps = [(from_us, to_us)]
     else:
-        if numbers[0][0] > from_us:
+        if numbers[0][0] - from_us > GAP_US:
             gaps.append((from_us, numbers[0][0]))
         if to_us - numbers[-1][0] > GAP_US:
             gaps.append((numbers[-1][0], to_us))
@@ -94,6 +95,74 @@ def test_usage_is_what_the_readings_say_and_adds_up(
         assert (whole.usage, whole.readings) == (usage, count)
         assert abs((whole.coverage or 0) - coverage) < 1e-9
         assert (whole.usage or 0) == sum(one.usage or 0 for one in periods)
+
+
+FAULTS = st.lists(
+    st.tuples(st.integers(0, 3 * 144 - 1), st.sampled_from(["fall", "lost", "late"])),
+    max_size=3,
+    unique_by=lambda f: f[0],
+)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(faults=FAULTS, hours=st.lists(st.integers(0, 3 * 24), min_size=2, max_size=5, unique=True).map(sorted))
+def test_days_that_are_read_whole_count_as_their_readings_do(
+    faults: list[tuple[int, str]], hours: list[int], sqlite_url: str
+):
+    rows: dict[int, Value] = {i: round(i * 0.1, 1) for i in range(3 * 144)}  # a reading each 10 minutes, for three days
+    late = {}
+    for at, kind in faults:
+        if kind == "fall":
+            rows |= {i: round((i - at) * 0.1, 1) for i in range(at, 3 * 144)}
+        elif kind == "lost":
+            rows = {i: v for i, v in rows.items() if not at <= i < at + 8}
+        else:
+            late[at] = rows.pop(at, 7.0)
+    edges = [DAY0_US + hour * 60 * MIN_US for hour in hours]
+    with a_store(sqlite_url) as engine:
+        shelf = a_shelf(engine)
+        filled(shelf, [[(10 * i, v) for i, v in some.items()] for some in (rows, late) if some], {1})
+
+        *periods, whole = used(shelf, edges)
+
+        for one, span in zip([*periods, whole], [*pairwise(edges), (edges[0], edges[-1])], strict=True):
+            usage, count, coverage = wanted(shelf, *span)
+            assert (one.usage, one.readings) == (usage, count)
+            assert abs((one.coverage or 0) - coverage) < 1e-9
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(batches=BATCHES, seals=st.sets(st.integers(1, 5)), cuts=EDGES, moves=EDGES)
+def test_what_each_owner_has_used_and_the_steps_between_them_are_all_that_was_used(
+    batches: list[list[tuple[int, Value]]], seals: set[int], cuts: list[int], moves: list[int], sqlite_url: str
+):
+    edges = [DAY0_US + cut * MIN_US // 4 for cut in cuts]
+    owned = tenures([Transfer(DAY0_US + move * MIN_US // 4, f"c{i}") for i, move in enumerate(moves)])
+    with a_store(sqlite_url) as engine:
+        shelf = a_shelf(engine)
+        filled(shelf, batches, seals)
+        mine = within(owned, edges[0], edges[-1])
+
+        shares = [used(shelf, cut(edges, one), since_us=one.from_us) for one in mine]
+
+        for one, usages in zip(mine, shares, strict=True):
+            assert all(u.opening is None or u.opening.t_us >= one.from_us for u in usages)
+            assert all(u.closing is None or u.closing.t_us < one.to_us for u in usages)
+        numbers = [(t, v) for t, v in shelf.wanted("board.kwh") if isinstance(v, int | float) and t < edges[-1]]
+        moved_us = [one.from_us for one in mine[1:]] + [mine[0].from_us]
+        between = [
+            step(a, b)
+            for (t, a), (after, b) in pairwise(numbers)
+            if after >= edges[0] and any(t < at <= after for at in moved_us)
+        ]
+        total = used(shelf, edges)[-1].usage or 0
+        assert sum(usages[-1].usage or 0 for usages in shares) + sum(between) == total
+        for period, one in zip(
+            pairwise(edges), sums(edges, [("d", some) for some in shares], NOW_US)[:-1], strict=True
+        ):
+            parts = [u for some in shares for u in some[:-1] if period[0] <= u.from_us < period[1]]
+            assert (one.usage or 0) == sum(u.usage or 0 for u in parts)
+            assert one.readings == sum(period[0] <= t < period[1] for t, _ in numbers)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
