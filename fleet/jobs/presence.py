@@ -2,13 +2,13 @@
 
 from fleet.jobs.runner import Job
 from fleet.store import presence
-from fleet.store.database import Database
+from fleet.store.database import Works
 
 EVERY_S = 1.0
 AT_ONCE = 1000  # devices announced in one transaction
 
 
-async def announce(db: Database, now_us: int) -> None:
+async def announce(db: Works, now_us: int) -> None:
     """Announce whatever changed by `now_us`."""
     announced = AT_ONCE
     while announced == AT_ONCE:
@@ -16,7 +16,7 @@ async def announce(db: Database, now_us: int) -> None:
         announced = await _announce(db, due, now_us) if due else 0
 
 
-async def _announce(db: Database, device_ids: list[str], now_us: int) -> int:
+async def _announce(db: Works, device_ids: list[str], now_us: int) -> int:
     return await db.write(lambda conn: presence.announce(conn, device_ids, now_us=now_us))
 
 

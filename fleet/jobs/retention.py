@@ -5,7 +5,7 @@ import structlog
 from fleet.core.retention import Kept
 from fleet.jobs.runner import Job
 from fleet.store import retention
-from fleet.store.database import Database
+from fleet.store.database import Works
 
 EVERY_S = 60.0
 TURN_S = 20.0  # after which a turn begins nothing more: a lease must outlive it
@@ -13,7 +13,7 @@ TURN_S = 20.0  # after which a turn begins nothing more: a lease must outlive it
 _log = structlog.get_logger(part="retention")
 
 
-async def turn(db: Database, now_us: int) -> None:
+async def turn(db: Works, now_us: int) -> None:
     """Let go of what has become too old since the last turn."""
     gone, _ = await retention.drop_some(db, now_us, most_s=TURN_S)
     if any(one.rows for one in gone.values()):

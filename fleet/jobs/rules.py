@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 from fleet.jobs.runner import Job
 from fleet.store import alarm, rule
 from fleet.store.alarm import Alarm
-from fleet.store.database import Database
+from fleet.store.database import Works
 
 EVERY_S = 5.0
 AT_ONCE = 500  # alarms looked at in one transaction
 
 
-async def turn(db: Database, now_us: int) -> None:
+async def turn(db: Works, now_us: int) -> None:
     """Look at every open alarm that a rule of the fleet has raised; nothing is written where nothing is gone."""
     looked_at, last_id = AT_ONCE, 0
     while looked_at == AT_ONCE:

@@ -13,7 +13,7 @@ import structlog
 from fleet.core.column import ChunkError
 from fleet.jobs.runner import Job
 from fleet.store import seal
-from fleet.store.database import Database
+from fleet.store.database import Works
 
 EVERY_S = 5.0
 DEVICES_AT_ONCE = 1000  # looked at in one turn
@@ -32,7 +32,7 @@ class Sealing:
         self._plan = plan
         self._after = ""
 
-    async def turn(self, db: Database, now_us: int) -> None:
+    async def turn(self, db: Works, now_us: int) -> None:
         """Seal the next devices that are due."""
         until = asyncio.get_running_loop().time() + TURN_S
         after = self._after
@@ -44,7 +44,7 @@ class Sealing:
             await self._seal(db, device_id, now_us, until)
         self._after = following or ""
 
-    async def _seal(self, db: Database, device_id: str, now_us: int, until: float) -> None:
+    async def _seal(self, db: Works, device_id: str, now_us: int, until: float) -> None:
         while asyncio.get_running_loop().time() <= until:
             try:
                 more = await seal_some(db, self._plan, device_id, now_us)
@@ -56,7 +56,7 @@ class Sealing:
                 return
 
 
-async def seal_some(db: Database, plan: Planning, device_id: str, now_us: int) -> bool:
+async def seal_some(db: Works, plan: Planning, device_id: str, now_us: int) -> bool:
     """Seal the device's oldest batches, whether they are due or not; tells if more are left. Raises ChunkError."""
     made = await plan(device_id)
     if made is None:

@@ -13,13 +13,13 @@ from fleet.core.ticket import State
 from fleet.core.verification import Judgement, Outcome, judge
 from fleet.jobs.runner import Job
 from fleet.store import alarm, evidence, latest, ticket
-from fleet.store.database import Database
+from fleet.store.database import Works
 from fleet.store.ticket import Ticket
 
 EVERY_S = 5.0
 
 
-async def turn(db: Database, now_us: int) -> None:
+async def turn(db: Works, now_us: int) -> None:
     """Do what is due at `now_us`; nothing is written where nothing is."""
     for due in await db.read(lambda conn: ticket.verifying_due(conn, now_us=now_us)):
         verdict = await db.read(_judging(due))
@@ -31,7 +31,7 @@ async def turn(db: Database, now_us: int) -> None:
         await _complete(db, ticket_id)
 
 
-async def _complete(db: Database, ticket_id: int) -> None:
+async def _complete(db: Works, ticket_id: int) -> None:
     """Complete a ticket's evidence; the readings are read beside the writer, which has better things to do."""
     whole = await db.read(lambda conn: evidence.settled(conn, evidence.of_ticket(conn, ticket_id)))
     await db.write(lambda conn: evidence.complete(conn, ticket_id, whole))

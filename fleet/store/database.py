@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
@@ -75,6 +75,16 @@ class _Waiting:
 class _Outcome:
     result: Any = None
     error: BaseException | None = None
+
+
+class Works(Protocol):
+    """Runs works: the database, or the database under a lease."""
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on one snapshot."""
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in the next transaction and return its result after COMMIT."""
 
 
 Answered = Sequence[tuple[_Waiting, _Outcome]]

@@ -17,7 +17,7 @@ from fleet.core.retention import DEFAULT_DAYS, Kept, Policy
 from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S, start_of
 from fleet.errors import Invalid, NotFound
 from fleet.store import event, seal
-from fleet.store.database import Database
+from fleet.store.database import Works
 from fleet.store.schema import chunk, device, product, rollup
 from fleet.store.schema import retention as table
 from fleet.store.schema import seal as sealed
@@ -150,7 +150,7 @@ def would_go(conn: Connection, *, now_us: int) -> Iterator[tuple[str, Kept, int,
             yield name, kept, begins_us, _count(conn, kept, _older(kept, begins_us) & whose)
 
 
-async def drop_some(db: Database, now_us: int, *, most_s: float) -> tuple[dict[Kept, Dropped], bool]:
+async def drop_some(db: Works, now_us: int, *, most_s: float) -> tuple[dict[Kept, Dropped], bool]:
     """Let go of what is too old for about so many seconds; returns what went, and whether more is left."""
     gone = {kept: Dropped() for kept in Kept}
     until = asyncio.get_running_loop().time() + most_s
@@ -196,5 +196,5 @@ def _until(conn: Connection, device_id: str, begins_us: int) -> int:
     return max(start_of(oldest[-1], DAY_S), start_of(oldest[0], DAY_S) + DAY_US)
 
 
-async def _drop(db: Database, device_id: str, policy: Policy, now_us: int) -> dict[Kept, Dropped]:
+async def _drop(db: Works, device_id: str, policy: Policy, now_us: int) -> dict[Kept, Dropped]:
     return await db.write(lambda conn: drop(conn, device_id, policy, now_us=now_us))
