@@ -16,6 +16,11 @@ COMMANDS = {
     "series": ("fleet.cli.series", "series", "See one series over many devices."),
     "meter": ("fleet.cli.meter", "meter", "See what counters have counted, by hour, day, month or year."),
     "tally": ("fleet.cli.tally", "tally", "Count the readings that are kept, with a checksum."),
+    "export": (
+        "fleet.cli.export",
+        "export",
+        "Write readings and gaps into files: of one device, of those you choose, or of the whole fleet.",
+    ),
     "gap": ("fleet.cli.gap", "gap", "See what will never arrive, and why."),
     "quarantine": ("fleet.cli.quarantine", "quarantine", "See what devices sent that could not be read."),
     "alarm": ("fleet.cli.alarm", "alarm", "See and acknowledge alarms."),

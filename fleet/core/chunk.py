@@ -12,7 +12,7 @@ version that was ever written is read for ever. Byte by byte: docs/reference/chu
 """
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,7 @@ def encode(series: Sequence[Rows]) -> bytes:
     return own if shared is None else min(own, _encode(series, *shared), key=len)
 
 
-def decode(data: bytes, names: Collection[str] | None = None) -> list[Rows]:
+def decode(data: bytes, names: Container[str] | None = None) -> list[Rows]:
     """Return the series of a chunk in the order in which they stand there, all or those of `names`.
 
     Raises ChunkError for bytes that `encode` of this or an earlier release did not write.
@@ -176,7 +176,7 @@ class _Entry:
     size: int
 
 
-def _decode(data: bytes, names: Collection[str] | None) -> list[Rows]:
+def _decode(data: bytes, names: Container[str] | None) -> list[Rows]:
     source = Reader(data, _HEAD_BYTES)
     times = [
         (source.varint(MAX_ROWS), source.varint(_MAX_SECTION_BYTES)) for _ in range(_count(source, "columns of times"))

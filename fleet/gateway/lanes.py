@@ -12,7 +12,7 @@ from fleet.core.event import Event
 from fleet.core.hole import Hole, Row
 from fleet.store import alarm, event, gap, reported
 
-FLEETS_OWN = frozenset({"claim", "config", "device", "retention", "server", "ticket", "token"})
+FLEETS_OWN = frozenset({"claim", "config", "device", "export", "import", "retention", "server", "ticket", "token"})
 """Nouns about which only the fleet speaks: a device that uses one is kept as `said.<kind>`."""
 
 

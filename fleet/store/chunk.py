@@ -3,7 +3,7 @@
 Chunks of one sensor do not overlap in time and never cross a UTC day, so those of a span are found by where they begin.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_
@@ -86,7 +86,7 @@ def body(conn: Connection, device_id: str, entry: Entry) -> bytes:
     return found
 
 
-def rows(conn: Connection, device_id: str, entry: Entry, names: Collection[str] | None = None) -> list[Rows]:
+def rows(conn: Connection, device_id: str, entry: Entry, names: Container[str] | None = None) -> list[Rows]:
     """Return the rows of a chunk, of all its series or those of `names`; raises ChunkError."""
     return core.decode(body(conn, device_id, entry), names)
 

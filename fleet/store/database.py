@@ -93,9 +93,10 @@ Answered = Sequence[tuple[_Waiting, _Outcome]]
 class _Stream(Generic[T]):
     """One long read: its connection and its iterator, used by one reader thread at a time."""
 
-    def __init__(self, engine: Engine, work: Callable[[Connection], Iterator[T]]) -> None:
+    def __init__(self, engine: Engine, work: Callable[[Connection], Iterator[T]], rows: int) -> None:
         self._engine = engine
         self._work = work
+        self._at_once = rows
         self._conn: Connection | None = None
         self._rows: Iterator[T] = iter(())
 
@@ -103,7 +104,7 @@ class _Stream(Generic[T]):
         if self._conn is None:
             self._conn = self._engine.connect()
             self._rows = self._work(self._conn)
-        return list(islice(self._rows, STREAM_ROWS))
+        return list(islice(self._rows, self._at_once))
 
     def close(self) -> None:
         if self._conn is not None:
@@ -173,8 +174,10 @@ class Database:
         self._refuse_when_closing()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
-    async def stream(self, work: Callable[[Connection], Iterator[T]]) -> AsyncGenerator[list[T], None]:
-        """Yield what the iterator of `work` yields, in lists, all of one snapshot; memory stays bounded.
+    async def stream(
+        self, work: Callable[[Connection], Iterator[T]], *, rows: int = STREAM_ROWS
+    ) -> AsyncGenerator[list[T], None]:
+        """Yield what the iterator of `work` yields, in lists of `rows`, all of one snapshot; memory stays bounded.
 
         Raises Busy when too many streams are open. Close the generator (`contextlib.aclosing`) to give the
         connection back at once.
@@ -183,7 +186,7 @@ class Database:
         if self._streams >= MAX_STREAMS:
             raise Busy(f"{MAX_STREAMS} long reads are running already", retry_after_s=2)
         self._streams += 1
-        stream = _Stream(self._reader_engine, work)
+        stream = _Stream(self._reader_engine, work, rows)
         step: Future[list[T]] | None = None
         try:
             while True:
