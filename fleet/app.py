@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -42,6 +42,7 @@ from fleet.gateway.ingest import AckPolicy, Ingest
 from fleet.gateway.issue import ClaimIssuer
 from fleet.gateway.link import Link
 from fleet.gateway.replay import Replay
+from fleet.jobs.partition import PARTITION
 from fleet.jobs.planner import Planner
 from fleet.jobs.presence import PRESENCE
 from fleet.jobs.retention import RETENTION
@@ -113,12 +114,14 @@ async def _serve_on(
             create_gateway(db, authority, ingest, grace_us=settings.renewal_grace_us), context
         )
         condition = Condition(settings.data, authority, broker, link)
-        people = listen.people_server(_people(settings, db, link, authority, condition), _api_context(settings))
+        jobs = (*JOBS, sealing(planner.plan))
+        api = _people(settings, db, link, authority, condition, {job.name: job.every_s for job in jobs})
+        people = listen.people_server(api, _api_context(settings))
         works = [
             ("broker", broker.run()),
             ("link", link.run()),
             ("tell", tell(db, link)),
-            ("jobs", run_jobs(db, (*JOBS, sealing(planner.plan)), holder=f"{socket.gethostname()}:{os.getpid()}")),
+            ("jobs", run_jobs(db, jobs, holder=f"{socket.gethostname()}:{os.getpid()}")),
             ("certificate", _keep_certificate(authority, settings, broker, context)),
         ]
         async with _running(works), _listening(gateway, ports.gateway), _listening(people, ports.api):
@@ -128,10 +131,12 @@ async def _serve_on(
             logs.hush_endings()
 
 
-JOBS = (PRESENCE, VERIFICATION, RULES, RETENTION)
+JOBS = (PRESENCE, VERIFICATION, RULES, RETENTION, PARTITION)
 
 
-def _people(settings: Settings, db: Database, link: Link, authority: Authority, condition: Condition) -> ASGIApp:
+def _people(  # noqa: PLR0913, PLR0917 - what there is to wire
+    settings: Settings, db: Database, link: Link, authority: Authority, condition: Condition, jobs: Mapping[str, float]
+) -> ASGIApp:
     """Make API and console as one application."""
     services = Services(
         db=db,
@@ -142,7 +147,7 @@ def _people(settings: Settings, db: Database, link: Link, authority: Authority, 
         gateway_port=settings.gateway_port,
         link_port=settings.link_port,
         condition=condition,
-        jobs={job.name: job.every_s for job in JOBS},
+        jobs=jobs,
         secure_cookie=settings.api_certificate is not None,
     )
     api: Starlette = create_api(services)

@@ -63,11 +63,17 @@ class _Leased:
         return await self.db.read(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
+        return await self.db.write(self._under_lease(work))
+
+    async def beside(self, work: Callable[[Connection], T]) -> T:
+        return await self.db.beside(self._under_lease(work))
+
+    def _under_lease(self, work: Callable[[Connection], T]) -> Callable[[Connection], T]:
         def under_lease(conn: Connection) -> T:
             lease.keep(conn, self.name, self.holder)
             return work(conn)
 
-        return await self.db.write(under_lease)
+        return under_lease
 
 
 async def _run_job(db: Database, job: Job, holder: str, clock: Callable[[], int]) -> None:

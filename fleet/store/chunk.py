@@ -70,7 +70,8 @@ def walk(conn: Connection, device_id: str, sensor: str, from_us: int, to_us: int
     """Yield the chunks of one sensor that touch `from_us` ≤ t < `to_us`, by time, however many there are."""
     first_us, part = start_of(max(0, from_us), DAY_S), -1
     while True:
-        later = tuple_(table.c.from_us, table.c.part) > (first_us, part)
+        # The first condition follows from the second: it is what PostgreSQL chooses the parts of the table by.
+        later = (table.c.from_us >= first_us) & (tuple_(table.c.from_us, table.c.part) > (first_us, part))
         here = (table.c.device_id == device_id) & (table.c.sensor == sensor) & (table.c.from_us < to_us)
         wanted = select(*_ENTRY).where(here, later).order_by(table.c.from_us, table.c.part).limit(ENTRIES_AT_ONCE)
         some = [Entry(*row) for row in conn.execute(wanted)]

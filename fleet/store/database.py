@@ -86,6 +86,9 @@ class Works(Protocol):
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in the next transaction and return its result after COMMIT."""
 
+    async def beside(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction of its own, which may wait for locks; PostgreSQL alone."""
+
 
 Answered = Sequence[tuple[_Waiting, _Outcome]]
 
@@ -174,6 +177,14 @@ class Database:
         self._refuse_when_closing()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
+    async def beside(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction of its own beside the writer: what may wait for a lock must not hold up ingest.
+
+        For PostgreSQL alone: SQLite has one writer. Raises Busy where somebody is in the way.
+        """
+        self._refuse_when_closing()
+        return await asyncio.to_thread(self._beside, work)
+
     async def stream(
         self, work: Callable[[Connection], Iterator[T]], *, rows: int = STREAM_ROWS
     ) -> AsyncGenerator[list[T], None]:
@@ -244,6 +255,16 @@ class Database:
                 return work(conn)
         except DBAPIError as error:
             raise translate(error) from error
+
+    def _beside(self, work: Callable[[Connection], T]) -> T:
+        engine = writer_engine(self.url)
+        try:
+            with engine.begin() as conn:
+                return work(conn)
+        except DBAPIError as error:
+            raise translate(error) from error
+        finally:
+            engine.dispose()
 
     # The writer thread.
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from fleet.clock import now_us
 from fleet.errors import Misconfigured
+from fleet.store import partition
 from fleet.store.engine import sqlite_path, writer_engine
 from fleet.store.schema import REVISION
 
@@ -36,6 +37,8 @@ def upgrade(url: URL) -> None:
         with _alone(url):
             _probe(engine, url)
             _upgrade(engine, url)
+            if sqlite_path(url) is None:
+                _make_parts(engine)
     finally:
         engine.dispose()
 
@@ -50,6 +53,16 @@ def _upgrade(engine: Engine, url: URL) -> None:
             back_up(path, current)
         _run(conn)
         conn.commit()
+
+
+def _make_parts(engine: Engine) -> None:
+    """Make the parts of tables that are lacking; where somebody is in the way, the job makes them."""
+    try:
+        with engine.begin() as conn:
+            partition.make_ahead(conn, now_us())
+    except DBAPIError as error:
+        if not partition.is_to_be_tried_again(error):
+            raise
 
 
 def _run(conn: Connection) -> None:

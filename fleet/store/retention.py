@@ -3,20 +3,26 @@
 Letting go is done device by device, a few hundred chunks in one transaction, oldest first. The device's row in `seal`
 says from when on there is anything, so that readings which come later than that are added to what is kept, and a chart
 knows what to read. It may be killed at any point: a step has happened whole, or not at all.
+
+On PostgreSQL, parts of tables by time (`fleet.core.partition`) go whole: of a part that no product is to keep, no row
+is deleted. First each device's marks pass it, in turns of the job; then, a turn later, when nobody reads by the marks
+of before, it is dropped. What some products keep longer than others is deleted row by row where it is too old.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, distinct, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, distinct, func, or_, select, true
 
+from fleet.core import partition as core
 from fleet.core.actor import Actor
 from fleet.core.event import Event
+from fleet.core.partition import Part
 from fleet.core.retention import DEFAULT_DAYS, Kept, Policy
 from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S, start_of
 from fleet.errors import Invalid, NotFound
-from fleet.store import event, seal
+from fleet.store import event, partition, seal
 from fleet.store.database import Works
 from fleet.store.schema import chunk, device, product, rollup
 from fleet.store.schema import retention as table
@@ -28,6 +34,11 @@ DEVICES_AT_ONCE = 200
 CHUNKS_AT_ONCE = 256  # about, in one transaction: of the last day all
 
 _STEPS = {Kept.QUARTERS: QUARTER_S, Kept.DAYS: DAY_S}
+_MARKS = {
+    Kept.READINGS: sealed.c.raw_from_us,
+    Kept.QUARTERS: sealed.c.quarter_from_us,
+    Kept.DAYS: sealed.c.day_from_us,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +117,11 @@ def put(conn: Connection, product_id: str, days: dict[Kept, int | None], *, now_
 def overdue(conn: Connection, *, now_us: int, limit: int) -> list[tuple[str, Policy]]:
     """Return devices that hold more than they should, with what holds for them."""
     found: list[tuple[str, Policy]] = []
+    parts = partition.parts(conn)
     for name, policy in policies(conn).items():
         if name == FLEET_WIDE or len(found) >= limit:
             continue
-        behind = or_(
-            sealed.c.raw_from_us < policy.begins(Kept.READINGS, now_us),
-            sealed.c.quarter_from_us < policy.begins(Kept.QUARTERS, now_us),
-            sealed.c.day_from_us < policy.begins(Kept.DAYS, now_us),
-        )
+        behind = or_(*(_MARKS[kept] < _begins(parts, policy, kept, now_us) for kept in Kept))
         wanted = select(sealed.c.device_id).join(device, device.c.id == sealed.c.device_id)
         wanted = wanted.where(device.c.product_id == name, behind).order_by(sealed.c.device_id)
         found += [(one, policy) for one in conn.execute(wanted.limit(limit - len(found))).scalars()]
@@ -121,33 +129,48 @@ def overdue(conn: Connection, *, now_us: int, limit: int) -> list[tuple[str, Pol
 
 
 def drop(conn: Connection, device_id: str, policy: Policy, *, now_us: int) -> dict[Kept, Dropped]:
-    """Let go of the oldest of what a device should no longer hold; returns what went, nothing where all is done."""
+    """Let go of the oldest of what a device should no longer hold; returns what went, nothing where all is done.
+
+    What lies in a part that no product is to keep counts as gone, and goes with the part.
+    """
     known = seal.standing(conn, device_id)
-    raw_us = max(known.raw_from_us, _until(conn, device_id, policy.begins(Kept.READINGS, now_us)))
-    quarter_us = max(known.quarter_from_us, policy.begins(Kept.QUARTERS, now_us))
-    day_us = max(known.day_from_us, policy.begins(Kept.DAYS, now_us))
-    marks = {"raw_from_us": raw_us, "quarter_from_us": quarter_us, "day_from_us": day_us}
-    if not seal.take_turn(conn, device_id, known.turn, **marks):
+    parts = partition.parts(conn)
+    leaving = _leaving(conn, parts, now_us)
+    held = {Kept.READINGS: known.raw_from_us, Kept.QUARTERS: known.quarter_from_us, Kept.DAYS: known.day_from_us}
+    marks = {kept: max(held[kept], _begins(parts, policy, kept, now_us)) for kept in Kept}
+    rows = core.outside(leaving[Kept.READINGS], 0, marks[Kept.READINGS])
+    marks[Kept.READINGS] = max(held[Kept.READINGS], _until(conn, device_id, rows, marks[Kept.READINGS]))
+    values = {_MARKS[kept].name: before_us for kept, before_us in marks.items()}
+    if not seal.take_turn(conn, device_id, known.turn, **values):
         return {}  # somebody else is at it
     gone = {}
-    for kept, before_us in ((Kept.READINGS, raw_us), (Kept.QUARTERS, quarter_us), (Kept.DAYS, day_us)):
-        here = _older(kept, before_us)
-        whose = (chunk if kept is Kept.READINGS else rollup).c.device_id == device_id
-        gone[kept] = _count(conn, kept, here & whose)
-        conn.execute(delete(chunk if kept is Kept.READINGS else rollup).where(here, whose))
+    for kept, before_us in marks.items():
+        here = _of(kept) & (_table(kept).c.device_id == device_id)
+        gone[kept] = _count(conn, kept, here & partition.within(kept, [(held[kept], before_us)]))
+        rows = core.outside(leaving[kept], 0, before_us)
+        conn.execute(delete(_table(kept)).where(here, partition.within(kept, rows)))
     return gone
 
 
 def would_go(conn: Connection, *, now_us: int) -> Iterator[tuple[str, Kept, int, Dropped]]:
     """Yield product, what is kept, from when on, and what of it is older: what `drop` would let go."""
+    parts = partition.parts(conn)
     for name, policy in policies(conn).items():
         if name == FLEET_WIDE:
             continue
         mine = select(device.c.id).where(device.c.product_id == name)
         for kept in Kept:
-            begins_us = policy.begins(kept, now_us)
-            whose = (chunk if kept is Kept.READINGS else rollup).c.device_id.in_(mine)
-            yield name, kept, begins_us, _count(conn, kept, _older(kept, begins_us) & whose)
+            begins_us = _begins(parts, policy, kept, now_us)
+            of = _table(kept)
+            passed = select(_MARKS[kept]).where(sealed.c.device_id == of.c.device_id).scalar_subquery()
+            here = _of(kept) & of.c.device_id.in_(mine) & (of.c.from_us >= func.coalesce(passed, 0))
+            yield name, kept, begins_us, _count(conn, kept, here & (of.c.from_us < begins_us))
+
+
+def passed(conn: Connection, *, now_us: int) -> list[tuple[Kept, Part]]:
+    """Return the parts that no product is to keep and that every device's mark has passed."""
+    leaving = _leaving(conn, partition.parts(conn), now_us)
+    return [(kept, part) for kept, some in leaving.items() for part in some if partition.is_passed(conn, kept, part)]
 
 
 async def drop_some(db: Works, now_us: int, *, most_s: float) -> tuple[dict[Kept, Dropped], bool]:
@@ -173,23 +196,39 @@ def _policy(said: dict[tuple[str, Kept], int], product_id: str) -> Policy:
     return Policy(days(Kept.READINGS), days(Kept.QUARTERS), days(Kept.DAYS))
 
 
-def _older(kept: Kept, before_us: int):  # type: ignore[no-untyped-def] # noqa: ANN202 - SQLAlchemy's expression
-    if kept is Kept.READINGS:
-        return chunk.c.from_us < before_us
-    return (rollup.c.step_s == _STEPS[kept]) & (rollup.c.from_us < before_us)
+def _table(kept: Kept) -> Table:
+    return chunk if kept is Kept.READINGS else rollup
 
 
-def _count(conn: Connection, kept: Kept, here) -> Dropped:  # type: ignore[no-untyped-def] # noqa: ANN001 - SQLAlchemy's expression
-    of = chunk if kept is Kept.READINGS else rollup
+def _of(kept: Kept) -> ColumnElement[bool]:
+    return true() if kept is Kept.READINGS else rollup.c.step_s == _STEPS[kept]
+
+
+def _begins(parts: Mapping[Kept, Sequence[Part]], policy: Policy, kept: Kept, now_us: int) -> int:
+    """Return from when on it is kept: by whole parts where there are some."""
+    return core.begins(policy, kept, now_us) if kept in parts else policy.begins(kept, now_us)
+
+
+def _leaving(conn: Connection, parts: Mapping[Kept, Sequence[Part]], now_us: int) -> dict[Kept, list[Part]]:
+    """Return the parts that no product is to keep: they are dropped once every device's mark has passed them."""
+    held = [policy for name, policy in policies(conn).items() if name != FLEET_WIDE] or [Policy()]
+    return {
+        kept: core.passed(parts.get(kept, ()), min(_begins(parts, policy, kept, now_us) for policy in held))
+        for kept in Kept
+    }
+
+
+def _count(conn: Connection, kept: Kept, here: ColumnElement[bool]) -> Dropped:
+    of = _table(kept)
     readings = func.sum(chunk.c.readings) if kept is Kept.READINGS else func.count() * 0
     figures = (func.count(distinct(of.c.device_id)), readings, func.count(), func.sum(func.length(of.c.body)))
     row = conn.execute(select(*figures).select_from(of).where(here)).one()
     return Dropped(*(int(figure or 0) for figure in row))
 
 
-def _until(conn: Connection, device_id: str, begins_us: int) -> int:
-    """Return how far readings go in one step: all that are too old, or the first days of them."""
-    old = select(chunk.c.from_us).where(chunk.c.device_id == device_id, chunk.c.from_us < begins_us)
+def _until(conn: Connection, device_id: str, rows: Sequence[tuple[int, int]], begins_us: int) -> int:
+    """Return how far readings go in one step: all that are too old, or the first days of those that are deleted."""
+    old = select(chunk.c.from_us).where(chunk.c.device_id == device_id, partition.within(Kept.READINGS, rows))
     oldest = list(conn.execute(old.order_by(chunk.c.from_us).limit(CHUNKS_AT_ONCE)).scalars())
     if len(oldest) < CHUNKS_AT_ONCE:
         return begins_us

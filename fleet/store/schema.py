@@ -1,7 +1,8 @@
 """The tables, one a noun. SQL that runs on SQLite and PostgreSQL alike; constraints live here, not in the code.
 
 All times are integer UTC microseconds (`_us`). Ids of devices, products, customers are text; the rest are integers
-that only grow. The schema is what all migrations together make; a test holds the two equal.
+that only grow. The schema is what all migrations together make; a test holds the two equal. That PostgreSQL keeps
+`chunk` and `rollup` in parts by time is told by fleet/core/partition.py and shows nowhere but in retention.
 """
 
 from sqlalchemy import (
@@ -20,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0005"  # of the newest migration, which makes what stands here
+REVISION = "0006"  # of the newest migration, which makes what stands here
 
 metadata = MetaData(
     naming_convention={

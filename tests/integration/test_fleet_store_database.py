@@ -196,13 +196,18 @@ def test_a_stream_whose_reader_goes_away_in_mid_step_gives_its_connection_back(d
     assert run(story()) == 1
 
 
+PARTS = "SELECT relname FROM pg_class WHERE relispartition"  # of tables that are compared as a whole
+
+
 def test_the_migrations_make_the_schema_and_nothing_else(database_url: str):
     url = parse_url(database_url)
     migrate.upgrade(url)
     engine = create_engine(url)
     try:
         with engine.connect() as conn:
-            differences = compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), metadata)
+            parts = set(conn.execute(text(PARTS)).scalars()) if conn.dialect.name == "postgresql" else set()
+            opts = {"compare_type": True, "include_name": lambda name, kind, _: kind != "table" or name not in parts}
+            differences = compare_metadata(MigrationContext.configure(conn, opts=opts), metadata)
             newest = migrate.revision(conn)
             tables = inspect(conn)
             partial = {

@@ -170,7 +170,7 @@ def test_the_job_lets_go_and_has_nothing_more_to_do(database_url: str):
     async def story() -> tuple[list[object], list[Any]]:
         async with a_fleet(database_url) as fleet:
             await old_and_new(fleet)
-            await job.turn(fleet.db, NOW_US)
+            await job.Retention().turn(fleet.db, NOW_US)
             overdue = await fleet.db.read(lambda conn: retention.overdue(conn, now_us=NOW_US, limit=9))
             return await fleet.values(), overdue
 

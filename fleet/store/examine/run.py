@@ -26,6 +26,7 @@ CHECKS = (
     desk.TICKETS,
     work.LEASES,
     work.SEALING,
+    work.PARTS,
     work.QUARANTINE,
 )
 """In the order in which they are done: what stands first makes the rest worth reading."""

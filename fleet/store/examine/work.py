@@ -3,7 +3,9 @@
 from sqlalchemy import Connection, func, select
 
 from fleet.core.finding import Finding, fail, warn
+from fleet.core.partition import SPLITS
 from fleet.core.rollup import US_PER_S
+from fleet.store import partition
 from fleet.store.examine.check import Ask, Check, Part
 from fleet.store.schema import batch, lease, quarantine
 
@@ -63,6 +65,20 @@ def set_aside(conn: Connection, _ask: Ask, _after: str) -> Part:
     return Part(count, found)
 
 
+def parts(conn: Connection, ask: Ask, _after: str) -> Part:
+    """Look whether the parts of tables that the coming days need are there, on PostgreSQL."""
+    known = partition.parts(conn)
+    found = []
+    for kept, some in known.items():
+        split = SPLITS[kept]
+        if not any(part.from_us <= ask.now_us + split.period_us < part.to_us for part in some):
+            said = f"The table {split.table} has no part for the time to come: what comes then goes to {split.rest}."
+            do = "Nothing is lost. The job `partition` makes parts every ten minutes; the server's log says why not."
+            found.append(warn("parts", said, do))
+    return Part(sum(len(some) for some in known.values()), found)
+
+
 LEASES = Check("jobs", "{} jobs are done, each by one node.", leases)
 SEALING = Check("sealing", "{} batches wait to be sealed, none for long.", sealing)
+PARTS = Check("parts", "{} parts of tables by time, made ahead; PostgreSQL alone has some.", parts)
 QUARANTINE = Check("quarantine", "Nothing waits in quarantine.", set_aside)
