@@ -1,8 +1,8 @@
 """The reckoned clock under any witnesses: it never goes back unless it steps, and what it settles on is right."""
 
-from clocks import rmc
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from receivers import rmc
 
 from agent.core.dating import UNDATED, Order, date_row, load_order
 from agent.core.outbox import Columns, Moment, event_row, readings_of
