@@ -20,6 +20,7 @@ from fleet.api import (
     export,
     find,
     meter,
+    prom,
     quarantine,
     reading,
     retention,
@@ -97,6 +98,7 @@ def create_app(services: Services) -> FastAPI:
     for noun in NOUNS:
         api.include_router(noun.router)
     app.include_router(api)
+    app.include_router(prom.router)
     app.add_api_route("/healthz", _health(services), response_model=Health, tags=["health"])
     app.add_middleware(BoundBody)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's way to extend its document

@@ -22,6 +22,7 @@ router = APIRouter(tags=["customers"])
 
 CustomerId = Annotated[str, StringConstraints(pattern=f"^{DEVICE_ID.pattern}$")]
 CustomerPath = Annotated[str, Path(pattern=f"^{DEVICE_ID.pattern}$", examples=["acme"])]
+NewId = Annotated[str, Path(max_length=256, pattern=NO_NUL, examples=["acme"])]  # the store says how an id looks
 
 
 class CustomerFacts(Model):
@@ -89,7 +90,7 @@ class Tenures(Model):
 
 
 @router.put("/customers/{customer_id}", responses=responses(401, 403, 409, 422))
-async def put_customer(services: Given, caller: Admin, customer_id: CustomerPath, facts: CustomerFacts) -> CustomerPut:
+async def put_customer(services: Given, caller: Admin, customer_id: NewId, facts: CustomerFacts) -> CustomerPut:
     """Add a customer, or change what is known of one. The same again changes nothing: imports may run twice."""
     now_us = services.now_us()
 
