@@ -8,13 +8,12 @@ server, for its supervisor to start anew.
 """
 
 import asyncio
-import fcntl
 import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -32,7 +31,7 @@ from fleet.clock import now_us
 from fleet.console.routes import routes as console_routes
 from fleet.core.actor import FLEET, Scope
 from fleet.core.event import Event
-from fleet.errors import FleetError, Misconfigured
+from fleet.errors import FleetError
 from fleet.gateway import listen
 from fleet.gateway.app import create_app as create_gateway
 from fleet.gateway.broker import Broker, Listening, find_program
@@ -51,6 +50,7 @@ from fleet.jobs.runner import run_jobs
 from fleet.jobs.sealing import sealing
 from fleet.jobs.tell import tell
 from fleet.jobs.verification import VERIFICATION
+from fleet.lock import held
 from fleet.services import Services
 from fleet.settings import Settings
 from fleet.store import event, token
@@ -91,7 +91,7 @@ async def _until_signal(settings: Settings) -> None:
 async def serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], None]) -> None:
     """Serve until `stop` is set; `say` gets the lines for the person who started it, the first when all is ready."""
     program = find_program()
-    with _held(settings.data):
+    with held(settings.data):
         async with _taken_ports(settings) as (found, ports):
             await _serve_on(found, ports, program, stop, say)
     log.info("stopped")
@@ -179,31 +179,6 @@ async def _listening(server: listen.Server, taken: socket.socket) -> AsyncIterat
             yield
         finally:
             server.should_exit = True
-
-
-@contextmanager
-def _held(data: Path) -> Iterator[None]:
-    """Make the data directory and hold it alone; raises Misconfigured."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise Misconfigured(
-            f"the data directory {data} cannot be written: {error.strerror}",
-            hint="Choose another with --data, or give this user the right to write there.",
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise Misconfigured(
-            f"another server runs on the data directory {data}",
-            hint="Stop that one, or give this one a directory of its own with --data.",
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @asynccontextmanager

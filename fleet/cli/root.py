@@ -31,6 +31,7 @@ COMMANDS = {
     "find": ("fleet.cli.find", "find", "Find devices, tickets and more by anything you know of them."),
     "events": ("fleet.cli.watch", "events", "List what has happened to a device, newest last."),
     "watch": ("fleet.cli.watch", "watch", "Print what happens, as it happens."),
+    "db": ("fleet.cli.db", "db", "Move the database of a server that is stopped."),
     "doctor": ("fleet.cli.doctor", "doctor", "Check the server and its data; say what to do."),
     "token": ("fleet.cli.token", "token", "Give programs and people access, and take it away."),
     "completion": ("fleet.cli.completion", "completion", "Print the shell's completion script."),

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from fleet.clock import now_us
 from fleet.errors import Misconfigured
-from fleet.store import partition
+from fleet.store import copy, partition
 from fleet.store.engine import sqlite_path, writer_engine
 from fleet.store.schema import REVISION
 
@@ -30,13 +30,19 @@ KEPT_BACKUPS = 5
 _LOCK = 0x6669656C646C6E65  # PostgreSQL's advisory lock of migrations: "fieldlne"
 
 
-def upgrade(url: URL) -> None:
-    """Run the migrations that wait; raises Misconfigured where a person has to help."""
+def upgrade(url: URL, *, unfinished: bool = False) -> None:
+    """Run the migrations that wait; raises Misconfigured where a person has to help.
+
+    A database into which a copy is not finished is refused, unless `unfinished` says that it is to go on.
+    """
     engine = writer_engine(url)
     try:
         with _alone(url):
             _probe(engine, url)
             _upgrade(engine, url)
+            if not unfinished:
+                with engine.connect() as conn:
+                    copy.refuse_unfinished(conn)
             if sqlite_path(url) is None:
                 _make_parts(engine)
     finally:

@@ -6,7 +6,7 @@ and those who come then wait for it: so it is given up after `LOCK_MS`, and trie
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import ColumnElement, Connection, and_, false, or_, select, text
 from sqlalchemy.exc import DBAPIError
@@ -17,6 +17,8 @@ from fleet.store.engine import is_sqlite, may_retry
 from fleet.store.schema import chunk, rollup, seal
 
 LOCK_MS = 1000
+MOST_PARTS = 200  # made for what is there already
+LAST_US = 4_102_444_800_000_000  # 2100-01-01: later is odd, and goes to the rest
 
 _MAKING = 0x6669656C64706172  # PostgreSQL's advisory lock of making parts: "fieldpar"
 
@@ -46,6 +48,14 @@ def make_ahead(conn: Connection, now_us: int) -> list[Part]:
     for split, part in lacking:
         _make(conn, split, part)
     return [part for _, part in lacking]
+
+
+def make_at(conn: Connection, kept: Kept, starts: Iterable[int]) -> None:
+    """Make the parts that begin at these times and are lacking, the newest `MOST_PARTS`, of a table that is empty."""
+    split, taken = SPLITS[kept], {part.from_us for part in parts(conn).get(kept, ())}
+    for start in sorted(start for start in starts if 0 <= start < LAST_US)[-MOST_PARTS:]:
+        if start not in taken:
+            _make(conn, split, Part(split.name_of(start), start, start + split.period_us))
 
 
 def drop(conn: Connection, kept: Kept, part: Part) -> bool:
