@@ -20,6 +20,7 @@ from fleet.errors import Busy, FleetError, Invalid, Misconfigured, NotFound, Ref
 
 API = "/api/v1"
 TIMEOUT_S = 30.0  # to connect, and between two pieces of an answer
+SEND_S = 120.0  # for the answer to bytes that were sent
 STREAM_SILENCE_S = 60.0  # the server sends a comment at least each 15 s; silence beyond this is a dead connection
 PAGE = 1000  # items a page when all are wanted
 MAX_PROBLEM_BYTES = 65_536  # of an error's body
@@ -66,6 +67,14 @@ class Client:
     def put(self, *parts: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
         """Put one document; None in the body is left out."""
         return self._ask("PUT", parts, body={key: value for key, value in body.items() if value is not None})
+
+    def send(self, *parts: str, content: bytes, kind: str) -> Any:  # noqa: ANN401 - JSON
+        """Post bytes of a media type."""
+        with self._translated():
+            answer = self._http.post(_path(parts), content=content, headers={"Content-Type": kind}, timeout=SEND_S)
+            if answer.is_error:
+                raise problem(answer)
+            return answer.json()
 
     def delete(self, *parts: str) -> Any:  # noqa: ANN401 - JSON
         """Delete one thing."""

@@ -21,6 +21,7 @@ COMMANDS = {
         "export",
         "Write readings and gaps into files: of one device, of those you choose, or of the whole fleet.",
     ),
+    "import": ("fleet.cli.restore", "import_", "Read an export back, into this fleet or another."),
     "gap": ("fleet.cli.gap", "gap", "See what will never arrive, and why."),
     "quarantine": ("fleet.cli.quarantine", "quarantine", "See what devices sent that could not be read."),
     "alarm": ("fleet.cli.alarm", "alarm", "See and acknowledge alarms."),

@@ -12,12 +12,17 @@ Columns are those of the wire (`agent.wire.messages.Series`): reading `i` has th
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
+from agent.wire import messages as wire
+from agent.wire.codec import check_batch
+from agent.wire.errors import WireError
+from agent.wire.limits import MAX_DEVICE_CHARS, MAX_TIME_US
 from agent.wire.messages import Value
+from agent.wire.topics import DEVICE_ID
 from fleet.core.chunk import CLOCKS, Rows
 from fleet.core.column import MAX_ROWS
 from fleet.core.sealing import by_day
@@ -86,3 +91,25 @@ def readings_of(device: str, rows: Rows) -> Iterator[Readings]:
                 dt=[0, *np.diff(part.t_us).tolist()],
                 v=part.values(),
             )
+
+
+def check(line: Readings | Gap) -> None:
+    """Raise WireError where a line says what no device could: files keep to the limits of the wire, too."""
+    if DEVICE_ID.fullmatch(line.device) is None:
+        raise WireError("$.device", f"{line.device[:MAX_DEVICE_CHARS]!r} is no device's id")
+    if isinstance(line, Readings):
+        series = wire.Series(line.series, line.unit, line.t0_us, tuple(line.dt), tuple(line.v))
+        segment = wire.Segment(1, _NOBODY, 0, wire.Clock(line.clock), (series,))
+        check_batch(replace(_HEAD, lane=wire.Lane.TELEMETRY, segments=(segment,)))
+        return
+    spans = (line.from_seq, line.to_seq, line.from_us, line.to_us, line.count or 0)
+    gap = wire.Gap(wire.Lane(line.lane), *spans, line.reason)
+    said = wire.DeviceEvent(1, 0, _NOBODY, 0, wire.Clock.UNKNOWN, "gap.made", "", "", gap=gap)
+    check_batch(replace(_HEAD, store_id=line.store_id, events=(said,)))
+    if line.from_us > line.to_us or not 0 <= line.received_us <= MAX_TIME_US:
+        raise WireError("$.from_us", "its times make no sense")
+
+
+_NOBODY = "import"
+_RUNS_NOTHING = wire.Reported(0, wire.ConfigOutcome.SEEDED, 0, "", "")
+_HEAD = wire.Batch(wire.VERSION, _NOBODY, wire.Lane.EVENTS, 0, 0, _NOBODY, "", wire.Clock.UNKNOWN, _RUNS_NOTHING)

@@ -106,6 +106,15 @@ def prepare(  # noqa: PLR0913 - what is known of a machine
         conn.execute(update(table).where(never).values(**values, revoked_us=None))
 
 
+def add_known(  # noqa: PLR0913 - what is known of a machine
+    conn: Connection, device_id: str, product_id: str, *, serial: str, site: str, now_us: int
+) -> bool:
+    """Make a device of which only its past is known: without a claim, never enrolled; False if it is there already."""
+    add_product(conn, product_id, now_us=now_us)
+    values = {"id": device_id, "product_id": product_id, "serial": serial, "site": site, "created_us": now_us}
+    return insert_new(conn, table, values)
+
+
 def enrol(  # noqa: PLR0913 - what is known of a machine
     conn: Connection, device_id: str, product_id: str, *, serial: str, site: str, now_us: int
 ) -> None:

@@ -104,25 +104,25 @@ def plan(conn: Connection, device_id: str) -> Plan | None:
         _gather(gathered, kept.body, kept.first_seq, kept.last_seq)
     series = [one.rows() for one in gathered.values()]
     made = Plan(device_id, known.turn, waiting, more)
-    windows = _Windows(conn, device_id, known)
-    days: dict[tuple[str, int], list[Rows]] = {}
-    for rows in series:
-        for day_us, some in by_day(rows):
-            days.setdefault((sensor_of(rows.name), day_us), []).append(some)
-    for (sensor, day_us), fresh in sorted(days.items(), key=lambda item: item[0]):
-        if day_us < known.raw_from_us:
-            windows.add_late(day_us, fresh)
-        else:
-            _seal_day(conn, made, windows, sensor, day_us, fresh)
-    made.rollups = windows.made()
+    _plan(conn, made, known, series)
+    return made
+
+
+def plan_rows(conn: Connection, device_id: str, series: Sequence[Rows]) -> Plan:
+    """Plan to keep readings that no batch holds, as an import brings them. Raises ChunkError if a chunk is damaged."""
+    known = standing(conn, device_id)
+    made = Plan(device_id, known.turn, [], more=False)
+    _plan(conn, made, known, series)
     return made
 
 
 def apply(conn: Connection, made: Plan, *, now_us: int) -> bool:
     """Do what was planned; tells whether it was done, or somebody else was faster and it has to be planned anew."""
-    if not take_turn(conn, made.device_id, made.turn, sealed_us=now_us):
+    sealed = {"sealed_us": now_us} if made.batches else {}
+    if not take_turn(conn, made.device_id, made.turn, **sealed):
         return False
-    conn.execute(delete(batch).where(batch.c.id.in_(made.batches)))
+    if made.batches:
+        conn.execute(delete(batch).where(batch.c.id.in_(made.batches)))
     chunk.remove(conn, made.device_id, made.old)
     chunk.add(conn, made.device_id, made.new)
     for one in made.rollups:
@@ -181,6 +181,21 @@ class _Windows:
 
     def _put(self, series: str, step_s: int, from_us: int, windows: Windows) -> None:
         self._rows[series, step_s, from_us] = windows
+
+
+def _plan(conn: Connection, made: Plan, known: Standing, series: Sequence[Rows]) -> None:
+    """Plan chunks and windows of new readings."""
+    windows = _Windows(conn, made.device_id, known)
+    days: dict[tuple[str, int], list[Rows]] = {}
+    for rows in series:
+        for day_us, some in by_day(rows):
+            days.setdefault((sensor_of(rows.name), day_us), []).append(some)
+    for (sensor, day_us), fresh in sorted(days.items(), key=lambda item: item[0]):
+        if day_us < known.raw_from_us:
+            windows.add_late(day_us, fresh)
+        else:
+            _seal_day(conn, made, windows, sensor, day_us, fresh)
+    made.rollups = windows.made()
 
 
 def _oldest(conn: Connection, device_id: str) -> tuple[list[int], bool]:

@@ -33,6 +33,12 @@ CHECKS = [
 ]
 
 
+@schemathesis.serializer("application/x-ndjson")
+def as_it_is(_ctx: object, value: object) -> bytes:
+    """Send lines, and what is none, as they are."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """URL and admin token of an API with something of everything in it, served from a thread of its own."""
