@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -27,18 +27,24 @@ from agent.wire.limits import MAX_TIME_US
 from fleet.api.access import Given, Reader
 from fleet.api.problem import Forbidden
 from fleet.api.times import EPOCH
+from fleet.api.turns import Turns
 from fleet.core.label import NAME, SERIES
 from fleet.core.promeval import Line
 from fleet.core.promql import PromqlError, parse, parse_matchers, parse_span
 from fleet.errors import Busy, FleetError, Invalid, Unauthenticated
+from fleet.services import Services
 from fleet.store import promql
 from fleet.store.target import LABELS, STATES, Target, targets
+
+T = TypeVar("T")
 
 BASE = "/api/prom/api/v1"
 API_VERSION = "2.42.0"  # of Prometheus, whose API this is; clients choose by it what they ask
 MAX_STEPS = 11_000  # as Prometheus has it
 MAX_LISTED = 20_000  # series that are named in one answer
 MAX_MATCHES = 32
+AT_ONCE = 2  # queries: fewer than the database has readers
+MAX_WAITING = 200  # a dashboard asks a dozen at once
 DEFAULT_LOOKBACK_US = 300_000_000  # as Prometheus has it
 MAX_LOOKBACK_US = 86_400_000_000
 HOUR_US = 3_600_000_000
@@ -84,6 +90,13 @@ class Asked:
 
     pairs: Sequence[tuple[str, str]]
     now_us: int
+    services: Services
+    turns: Turns
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run a work of the database when it is this query's turn."""
+        async with self.turns.turn():
+            return await self.services.db.read(work)
 
     def text(self, name: str, default: str | None = None) -> str:
         """Return one parameter; raises PromqlError where it is missing."""
@@ -140,14 +153,14 @@ async def asked(request: Request, services: Given, _caller: Reader) -> Asked:
             raise PromqlError("the body is no form of UTF-8") from None
     if any("\0" in value for _, value in pairs):
         raise PromqlError("a parameter holds a NUL")
-    return Asked(pairs, services.now_us())
+    return Asked(pairs, services.now_us(), services, request.app.state.turns)
 
 
 Query = Annotated[Asked, Depends(asked)]
 
 
 @router.api_route("/query", methods=["GET", "POST"])
-async def query(services: Given, wanted: Query) -> Response:
+async def query(wanted: Query) -> Response:
     """Answer a query at one time."""
     at_us = wanted.time("time", wanted.now_us)
     times = np.array([at_us], np.int64)
@@ -161,11 +174,11 @@ async def query(services: Given, wanted: Query) -> Response:
         result = [{"metric": one.labels, "value": _sample(at_us, one.values[0])} for one in _present(found)]
         return {"resultType": "vector", "result": result}
 
-    return _said(await services.db.read(work))
+    return _said(await wanted.read(work))
 
 
 @router.api_route("/query_range", methods=["GET", "POST"])
-async def query_range(services: Given, wanted: Query) -> Response:
+async def query_range(wanted: Query) -> Response:
     """Answer a query at each step of a span."""
     start_us, end_us, step_us = wanted.time("start"), wanted.time("end"), wanted.span("step")
     if step_us <= 0 or end_us < start_us:
@@ -182,39 +195,39 @@ async def query_range(services: Given, wanted: Query) -> Response:
         result = [{"metric": one.labels, "values": _samples(times, one)} for one in _present(lines)]
         return {"resultType": "matrix", "result": result}
 
-    return _said(await services.db.read(work))
+    return _said(await wanted.read(work))
 
 
 @router.api_route("/series", methods=["GET", "POST"])
-async def series(services: Given, wanted: Query) -> Response:
+async def series(wanted: Query) -> Response:
     """List the series that fit one of the selectors."""
     if not any(name == "match[]" for name, _ in wanted.pairs):
         raise PromqlError("no match[] parameter provided")
-    found = await services.db.read(lambda conn: _named(conn, wanted))
+    found = await wanted.read(lambda conn: _named(conn, wanted))
     return _listed([one.labels for one in found], wanted.limit())
 
 
 @router.api_route("/labels", methods=["GET", "POST"])
-async def labels(services: Given, wanted: Query) -> Response:
+async def labels(wanted: Query) -> Response:
     """List the names of labels."""
     if not any(name == "match[]" for name, _ in wanted.pairs):
         return _said(list(LABELS))
-    found = await services.db.read(lambda conn: _named(conn, wanted))
+    found = await wanted.read(lambda conn: _named(conn, wanted))
     return _listed(sorted({name for one in found for name in one.labels}), wanted.limit())
 
 
 @router.get("/label/{name}/values")
-async def label_values(services: Given, wanted: Query, name: str) -> Response:
+async def label_values(wanted: Query, name: str) -> Response:
     """List the values that a label has."""
-    found = await services.db.read(lambda conn: _named(conn, wanted))
+    found = await wanted.read(lambda conn: _named(conn, wanted))
     return _listed(sorted({one.labels[name] for one in found if name in one.labels}), wanted.limit())
 
 
 @router.get("/metadata")
-async def metadata(services: Given, wanted: Query) -> Response:
+async def metadata(wanted: Query) -> Response:
     """Tell of each metric which series it is, and in which unit."""
     metric = wanted.text("metric", "")
-    found = await services.db.read(lambda conn: _named(conn, wanted))
+    found = await wanted.read(lambda conn: _named(conn, wanted))
     told: dict[str, dict[tuple[str, str], None]] = {}
     for one in found:
         name = one.labels[NAME]

@@ -22,7 +22,9 @@ SEEN_MS = 20_000
 def world() -> Iterator[World]:
     with Stage() as stage, World(stage) as made:
         made.start_server()
-        made.enrol(DEVICE, "freezer", serial="FZ-1", site="Market Hall 3")
+        auth = {"Authorization": f"Bearer {made.token}"}
+        httpx.put(f"{made.url}/api/v1/customers/acme", json={"name": "ACME Söhne"}, headers=auth).raise_for_status()
+        made.enrol(DEVICE, "freezer", serial="FZ-1", site="Market Hall 3", customer="acme")
         made.start_board(DEVICE, Board("freezer", "csv", seed=7))
         config = f'[[source]]\nname = "board"\nport = "{made.port(DEVICE)}"\nbaudrate = 115200\n{FREEZER}'
         made.start_agent(DEVICE, config)
@@ -76,7 +78,7 @@ def test_all_devices_are_seen_at_a_glance(page: Page):
 
     expect(row).to_contain_text("online", timeout=SEEN_MS)
     expect(row).to_contain_text("1 critical")
-    expect(row).to_contain_text("Market Hall 3")
+    expect(row).to_contain_text("Market Hall 3 · ACME Söhne")
     assert _overflow(page) == 0
 
 
@@ -86,6 +88,8 @@ def test_search_finds_by_serial_and_says_when_nothing_matches(page: Page):
     page.wait_for_url("**/devices?q=FZ-1**")
     expect(page.locator("#devices")).to_contain_text(DEVICE)
 
+    page.get_by_role("searchbox").fill("acme")
+    expect(page.locator("#devices")).to_contain_text(DEVICE)
     page.get_by_role("searchbox").fill("nothing like it")
     expect(page.locator("#devices")).to_contain_text("No device matches")
 

@@ -24,8 +24,10 @@ from hypothesis import strategies as st
 from seals import Shelf, a_shelf, a_store
 
 from agent.wire.messages import AlarmState, Clock, Segment, Series, Value
+from fleet.api.turns import Turns
 from fleet.core import promql
 from fleet.core.actor import Scope
+from fleet.errors import Busy
 from fleet.store import latest, seal
 from fleet.store import promql as store
 
@@ -246,6 +248,31 @@ def test_a_token_is_needed(sqlite_url: str):
     status, body = told(sqlite_url, story)
 
     assert (status, body["errorType"]) == (401, "unauthorized")
+
+
+def test_queries_go_a_few_at_a_time_and_too_many_are_refused():
+    async def story() -> tuple[list[str], str]:
+        turns, said = Turns(at_once=1, waiting=1), []
+
+        async def ask(name: str, end: asyncio.Event) -> None:
+            async with turns.turn():
+                said.append(name)
+                await end.wait()
+
+        end = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for name in ("first", "second"):
+                group.create_task(ask(name, end))
+                await asyncio.sleep(0)
+            before = list(said)
+            with pytest.raises(Busy) as refused:
+                await ask("third", end)
+            end.set()
+        await ask("fourth", end)
+        assert said == ["first", "second", "fourth"]
+        return before, refused.value.message
+
+    assert asyncio.run(story()) == (["first"], "too many queries wait already")
 
 
 VALUES = st.one_of(st.integers(-5, 50), st.integers(-50, 500).map(lambda v: v / 10), st.sampled_from([None, "text"]))
