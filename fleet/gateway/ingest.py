@@ -331,7 +331,8 @@ class Ingest:
         device_id, size_bytes = taken.device_id, len(taken.payload)
         if self._taking_of.get(device_id, 0) >= MAX_TAKING_OF_ONE:
             raise Busy(f"{MAX_TAKING_OF_ONE} batches of {device_id} are on their way", retry_after_s=self._next_s())
-        if self._taking_batches >= MAX_TAKING_BATCHES + MAX_TAKING_EVENTS * is_events(taken.payload):
+        full = self._taking_batches >= MAX_TAKING_BATCHES
+        if full and self._taking_batches >= MAX_TAKING_BATCHES + MAX_TAKING_EVENTS * is_events(taken.payload):
             self._pace.note(0.0, 1.0, now_s)
             raise Busy("too many batches are on their way to the database", retry_after_s=self._next_s())
         if self._taking_bytes + size_bytes > MAX_TAKING_BYTES:

@@ -1,11 +1,13 @@
 """Many rows with one statement: what ingest writes for hundreds of batches at once.
 
-SQLite prepares the statement once and runs it for each row. PostgreSQL takes new rows by COPY, and rows that may be
+SQLite takes some rows at a time, in statements that it prepares once: a statement costs more than a row, above all the
+turn that Python's other threads have after each. PostgreSQL takes new rows by COPY, and rows that may be
 there already as arrays in one INSERT … SELECT FROM unnest(…) ON CONFLICT; each is one message to the server and back.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from psycopg import Cursor
@@ -14,6 +16,7 @@ from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, St
 from sqlalchemy.exc import DBAPIError
 
 MAX_STATEMENTS = 64
+SOME = (64, 16, 4, 1)  # rows of a statement to SQLite
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -26,7 +29,7 @@ def insert_all(conn: Connection, table: Table, names: tuple[str, ...], rows: Row
     if not rows:
         return
     if conn.dialect.name == "sqlite":
-        conn.exec_driver_sql(_insert(table, names), list(rows))
+        _insert_some(conn, table, names, "", rows)
     else:
         _copy(conn, table, names, rows)
 
@@ -47,17 +50,26 @@ def upsert_all(  # noqa: PLR0913 - a statement's parts
     if not rows:
         return
     if conn.dialect.name == "sqlite":
-        conn.exec_driver_sql(_insert(table, names) + _on_conflict(table, key, names, keep), list(rows))
+        _insert_some(conn, table, names, _on_conflict(table, key, names, keep), rows)
     else:
         conn.exec_driver_sql(
             _unnest(table, key, names, keep), tuple(list(column) for column in zip(*rows, strict=True))
         )
 
 
+def _insert_some(conn: Connection, table: Table, names: tuple[str, ...], then: str, rows: Rows) -> None:
+    start = 0
+    for some in SOME:
+        while len(rows) - start >= some:
+            values = tuple(chain.from_iterable(rows[start : start + some]))
+            conn.exec_driver_sql(_insert(table, names, some) + then, values)
+            start += some
+
+
 @lru_cache(MAX_STATEMENTS)
-def _insert(table: Table, names: tuple[str, ...]) -> str:
-    marks = ", ".join("?" for _ in names)
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 - the schema's own names
+def _insert(table: Table, names: tuple[str, ...], rows: int) -> str:
+    row = f"({', '.join('?' for _ in names)})"
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - the schema's own names
 
 
 @lru_cache(MAX_STATEMENTS)

@@ -39,8 +39,10 @@ def standings(conn: Connection, wanted: Iterable[Wanted]) -> dict[str, Standing]
     All are locked in order of id: nodes that take batches of the same devices then wait, and do not deadlock.
     """
     keys = list(dict.fromkeys(wanted))
+    rows: Iterable[Sequence[Any]]
     if conn.dialect.name == "sqlite":
-        rows = conn.execute(_ON_SQLITE, {"wanted": msgspec.json.encode(keys).decode()})
+        text = conn.execute(_ON_SQLITE, {"wanted": msgspec.json.encode(keys).decode()}).scalar_one()
+        rows = msgspec.json.decode(text, type=list[list[Any]])
     else:
         # The lock is a statement of its own: what a statement reads was fixed before it waited.
         conn.execute(_LOCK_ALL, {"device_ids": list({device_id for device_id, _, _ in keys})})
@@ -126,8 +128,11 @@ def _statement(source: Any, device_id: Any, store_id: Any, lane: Any) -> Select[
 
 
 def _on_sqlite() -> Select[Any]:
+    """Make one row of all: after each row that SQLite returns, Python's other threads have a turn."""
     keys = func.json_each(bindparam("wanted", type_=Text)).table_valued("value", name="wanted")
-    return _statement(keys, *(func.json_extract(keys.c.value, f"$[{n}]", type_=Text) for n in range(3)))
+    each = _statement(keys, *(func.json_extract(keys.c.value, f"$[{n}]", type_=Text) for n in range(3)))
+    *facts, body = each.selected_columns
+    return each.with_only_columns(func.json_group_array(func.json_array(*facts, func.json(body))))
 
 
 def _on_postgresql() -> Select[Any]:
@@ -150,7 +155,9 @@ def _standing(device_id: str, facts: Sequence[Any]) -> Standing:
     (handled, outcome, applied, applied_hash, reason, revision, text_hash, body) = facts[11:]
     heard = said = None
     if last_seen_us is not None:
-        heard = Facts(last_seen_us, next_s, link_up, _PRESENCES[state], since_us, connection, boot_id, link_ended_us)
+        heard = Facts(
+            last_seen_us, next_s, bool(link_up), _PRESENCES[state], since_us, connection, boot_id, link_ended_us
+        )
     if handled is not None:
         said = Reported(handled, _OUTCOMES[outcome], applied, applied_hash, reason)
     return Standing(
@@ -162,5 +169,5 @@ def _standing(device_id: str, facts: Sequence[Any]) -> Standing:
         reported=said,
         desired=revision or 0,
         desired_hash=text_hash or "",
-        latest=store_latest.parse(body),
+        latest=store_latest.parse(body) if isinstance(body, str) else body or {},
     )
