@@ -9,6 +9,7 @@ server, for its supervisor to start anew.
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -34,30 +35,35 @@ from fleet.core.event import Event
 from fleet.errors import FleetError
 from fleet.gateway import listen
 from fleet.gateway.app import create_app as create_gateway
-from fleet.gateway.broker import Broker, Listening, find_program
-from fleet.gateway.ca import Authority, load_authority
+from fleet.gateway.broker import Broker, Cluster, Listening, find_program
+from fleet.gateway.ca import Authority
+from fleet.gateway.cluster import ClusterKey, read_key
 from fleet.gateway.condition import Condition
 from fleet.gateway.ingest import AckPolicy, Ingest
 from fleet.gateway.issue import ClaimIssuer
 from fleet.gateway.link import Link
+from fleet.gateway.peers import Own, Peers
 from fleet.gateway.replay import Replay
+from fleet.gateway.root import open_authority
 from fleet.jobs.partition import PARTITION
 from fleet.jobs.planner import Planner
 from fleet.jobs.presence import PRESENCE
 from fleet.jobs.retention import RETENTION
 from fleet.jobs.rules import RULES
-from fleet.jobs.runner import run_jobs
+from fleet.jobs.runner import MAX_HOLDER_CHARS, run_jobs
 from fleet.jobs.sealing import sealing
 from fleet.jobs.tell import tell
 from fleet.jobs.verification import VERIFICATION
 from fleet.lock import held
 from fleet.services import Services
 from fleet.settings import Settings
+from fleet.store import authority as store_authority
 from fleet.store import event, token
 from fleet.store.database import Database
 
 LINK_READY_S = 3.0  # how long the server waits for the link before it says that it is ready without it
 CERTIFICATE_CHECK_S = 86_400.0
+DRAIN_S = 3.0  # that a balancer has to see that a node is stopping, before it does
 
 log = structlog.get_logger(part="server")
 
@@ -100,56 +106,76 @@ async def serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], No
 async def _serve_on(
     settings: Settings, ports: _Ports, program: Path, stop: asyncio.Event, say: Callable[[str], None]
 ) -> None:
-    authority = load_authority(settings.ca, datetime.now(UTC))
-    certificate, _ = authority.server_certificate(settings.server_names, datetime.now(UTC))
-    context = listen.device_context(certificate, authority.ca_path)
+    key = None if settings.cluster_key is None else read_key(settings.cluster_key)
     async with Database.open(settings.database_url) as db, Planner.of(db.url) as planner:
+        authority = await open_authority(db, settings.ca, key)
+        certificate, _ = authority.server_certificate(settings.server_names, datetime.now(UTC))
+        context = listen.device_context(certificate, authority.ca_path)
         secret = await _first_token(db, settings.admin_token)
         listening = Listening(_nats_host(), settings.link_port, certificate, authority.ca_path)
-        broker = Broker(settings.nats, listening, program)
+        cluster = None if key is None else _cluster(settings, key, authority)
+        broker = Broker(settings.nats, listening, program, cluster)
+        holder = f"{secrets.token_hex(4)}@{socket.gethostname()}:{os.getpid()}"[:MAX_HOLDER_CHARS]
+        own = Own(settings.cluster_address, holder, metadata.version("fieldline"))
         limits = (settings.device_readings_s, settings.product_readings_s)
-        ingest = Ingest(db, AckPolicy(settings.sync_every_s, settings.link_port, *limits))
-        link = Link(db, ingest, broker)
+        ingest = Ingest(db, AckPolicy(settings.sync_every_s, settings.told_link_port, *limits))
+        peers = None if cluster is None else Peers(db, cluster, own, ingest.share_limits)
+        link = Link(db, ingest, broker, peers)
         gateway = listen.device_server(
             create_gateway(db, authority, ingest, grace_us=settings.renewal_grace_us), context
         )
         condition = Condition(settings.data, authority, broker, link)
         jobs = (*JOBS, sealing(planner.plan))
-        api = _people(settings, db, link, authority, condition, {job.name: job.every_s for job in jobs})
-        people = listen.people_server(api, _api_context(settings))
+        every_s = {job.name: job.every_s for job in jobs}
+        services = _services(settings, db, link, authority, condition, every_s)
+        people = listen.people_server(_people(services), _api_context(settings))
         works = [
             ("broker", broker.run()),
             ("link", link.run()),
             ("tell", tell(db, link)),
-            ("jobs", run_jobs(db, jobs, holder=f"{socket.gethostname()}:{os.getpid()}")),
+            ("jobs", run_jobs(db, jobs, holder=holder)),
             ("certificate", _keep_certificate(authority, settings, broker, context)),
         ]
+        if peers is not None:
+            works.append(("peers", peers.run()))
         async with _running(works), _listening(gateway, ports.gateway), _listening(people, ports.api):
             await _announce(settings, db, link, secret, say)
             await stop.wait()
             log.info("stopping")
+            services.standing.is_stopping = True
+            if peers is not None and peers.count > 1:
+                await asyncio.sleep(DRAIN_S)
             logs.hush_endings()
 
 
 JOBS = (PRESENCE, VERIFICATION, RULES, RETENTION, PARTITION)
 
 
-def _people(  # noqa: PLR0913, PLR0917 - what there is to wire
+def _cluster(settings: Settings, key: ClusterKey, authority: Authority) -> Cluster:
+    tls = ssl.create_default_context(cafile=authority.ca_path)
+    return Cluster(_nats_host(), settings.cluster_port, key, tls)
+
+
+def _services(  # noqa: PLR0913, PLR0917 - what there is to wire
     settings: Settings, db: Database, link: Link, authority: Authority, condition: Condition, jobs: Mapping[str, float]
-) -> ASGIApp:
-    """Make API and console as one application."""
-    services = Services(
+) -> Services:
+    """Make what API and console are given."""
+    return Services(
         db=db,
         link=link,
-        issue_claims=ClaimIssuer(db, authority, settings.server_names, settings.gateway_port),
+        issue_claims=ClaimIssuer(db, authority, settings.server_names, settings.told_gateway_port),
         replay=Replay(db),
         version=metadata.version("fieldline"),
-        gateway_port=settings.gateway_port,
-        link_port=settings.link_port,
+        gateway_port=settings.told_gateway_port,
+        link_port=settings.told_link_port,
         condition=condition,
         jobs=jobs,
         secure_cookie=settings.api_certificate is not None,
     )
+
+
+def _people(services: Services) -> ASGIApp:
+    """Make API and console as one application."""
     api: Starlette = create_api(services)
     api.router.routes.extend(console_routes(services))
     return api
@@ -191,8 +217,12 @@ async def _taken_ports(settings: Settings) -> AsyncIterator[tuple[Settings, _Por
         gateway = await listen.take_port(everywhere, settings.gateway_port, "gateway")
         with gateway:
             link_port = listen.free_port(await listen.take_port(everywhere, settings.link_port, "link"))
+            cluster_port = settings.cluster_port
+            if settings.cluster_key is not None:
+                cluster_port = listen.free_port(await listen.take_port(everywhere, cluster_port, "cluster"))
             found = replace(
                 settings,
+                cluster_port=cluster_port,
                 api_port=api.getsockname()[1],
                 gateway_port=gateway.getsockname()[1],
                 link_port=link_port,
@@ -215,6 +245,7 @@ async def _first_token(db: Database, path: Path) -> str:
     """Make the first token where there is none and keep it in its file; return it, "" if there were tokens."""
 
     def work(conn: Connection) -> str:
+        store_authority.find(conn)  # of nodes that start at once one makes it
         if token.rows(conn, limit=1):
             return ""
         secret, _ = token.create(conn, "admin", Scope.ADMIN, now_us=now_us(), by=FLEET)

@@ -55,6 +55,13 @@ class ReplayBatch(Protocol):
         """Store what of it is missing; returns the batch, and how many rows and readings were."""
 
 
+@dataclass(slots=True)
+class Standing:
+    """How the server stands: one that is stopping says so while it still answers, so that a balancer leaves it out."""
+
+    is_stopping: bool = False
+
+
 async def nothing_found() -> Sequence[Finding]:
     """Say nothing of the process: where an API is served without a server around it."""
     return ()
@@ -73,5 +80,6 @@ class Services:
     link_port: int = 8883
     secure_cookie: bool = False  # the API is served over HTTPS: cookies may say so
     condition: Callable[[], Awaitable[Sequence[Finding]]] = nothing_found  # of the process and its machine
+    standing: Standing = field(default_factory=Standing)
     jobs: Mapping[str, float] = field(default_factory=dict)  # that run somewhere → seconds between their turns
     now_us: Callable[[], int] = clock.now_us

@@ -45,6 +45,11 @@ class Settings:
     renewal_grace_days: float = 180.0  # after a certificate's end, in which its device may still renew it
     api_certificate: Path | None = None  # PEM, with the chain: the API and console are HTTPS then
     api_key: Path | None = None  # PEM
+    cluster_key: Path | None = None  # the secret that the nodes of a fleet share; None: this server is alone
+    cluster_host: str = ""  # by which the other nodes reach this one
+    cluster_port: int = 4222  # of its broker, for the other nodes
+    public_gateway_port: int = 0  # that devices are told, where a balancer stands before the nodes; 0: gateway_port …
+    public_link_port: int = 0  # … and link_port
 
     def __post_init__(self) -> None:
         for what, port in (("api", self.api_port), ("gateway", self.gateway_port), ("link", self.link_port)):
@@ -53,6 +58,18 @@ class Settings:
         chosen = [port for port in (self.api_port, self.gateway_port, self.link_port) if port]
         if len(set(chosen)) != len(chosen):
             raise Misconfigured("API, gateway and link need a port each", hint="Choose three different ports.")
+        self._check_limits()
+        if self.cluster_key is not None:
+            self._check_cluster()
+        for name in self.names:
+            if not _is_host(name):
+                raise Misconfigured(
+                    f"{name!r} is neither a host name nor an address", hint="Give --name as devices call the server."
+                )
+        if (self.api_certificate is None) != (self.api_key is None):
+            raise Misconfigured("HTTPS needs a certificate and its key", hint="Give both --api-cert and --api-key.")
+
+    def _check_limits(self) -> None:
         if not MIN_SYNC_EVERY_S <= self.sync_every_s <= MAX_NEXT_S:
             raise Misconfigured(
                 f"devices cannot call every {self.sync_every_s:g} s",
@@ -68,13 +85,34 @@ class Settings:
                 f"a grace of {self.renewal_grace_days:g} days cannot be given",
                 hint=f"Choose --renewal-grace-days from 0 to {MAX_GRACE_DAYS}.",
             )
-        for name in self.names:
-            if not _is_host(name):
-                raise Misconfigured(
-                    f"{name!r} is neither a host name nor an address", hint="Give --name as devices call the server."
-                )
-        if (self.api_certificate is None) != (self.api_key is None):
-            raise Misconfigured("HTTPS needs a certificate and its key", hint="Give both --api-cert and --api-key.")
+
+    def _check_cluster(self) -> None:
+        if not self.database.startswith("postgres"):
+            raise Misconfigured(
+                "several nodes share a PostgreSQL database, and none is named",
+                hint="Give --database postgresql+psycopg://…, or leave --cluster-key out.",
+            )
+        if not self.cluster_host or not _is_host(self.cluster_host):
+            raise Misconfigured(
+                f"the other nodes cannot reach this one by the name {self.cluster_host!r}",
+                hint="Give --cluster-host: this machine's name or address on the network that the nodes share.",
+            )
+
+    @property
+    def told_gateway_port(self) -> int:
+        """Port of the gateway as devices are told."""
+        return self.public_gateway_port or self.gateway_port
+
+    @property
+    def told_link_port(self) -> int:
+        """Port of the link as devices are told."""
+        return self.public_link_port or self.link_port
+
+    @property
+    def cluster_address(self) -> str:
+        """Where the other nodes reach this one's broker."""
+        host = f"[{self.cluster_host}]" if ":" in self.cluster_host else self.cluster_host
+        return f"{host}:{self.cluster_port}"
 
     @property
     def renewal_grace_us(self) -> int:
@@ -111,7 +149,8 @@ class Settings:
         """Every name that the server's certificate shall carry; the first is the one that claims give out."""
         hostname = socket.gethostname()
         own = (hostname,) if _is_host(hostname) else ()
-        return tuple(dict.fromkeys((*self.names, *LOCAL_NAMES, "::1", *own)))
+        shared = (self.cluster_host,) if self.cluster_host else ()
+        return tuple(dict.fromkeys((*self.names, *LOCAL_NAMES, "::1", *own, *shared)))
 
     @property
     def console_url(self) -> str:

@@ -21,6 +21,7 @@ from fleet.api import (
     find,
     meter,
     prom,
+    node,
     quarantine,
     reading,
     restore,
@@ -36,6 +37,7 @@ from fleet.api.bound import BoundBody
 from fleet.api.problem import Problem, answer_crash, answer_error, answer_http, answer_validation
 from fleet.api.turns import Turns
 from fleet.errors import FleetError
+from fleet.errors import Busy, FleetError
 from fleet.services import Services
 
 BASE = "/api/v1"
@@ -60,6 +62,7 @@ NOUNS = (
     retention,
     token,
     doctor,
+    node,
 )
 
 ABOUT = """\
@@ -74,10 +77,11 @@ with a zone, as microseconds, as `now`, or as a distance back such as `-15m`.
 
 
 class Health(BaseModel):
-    """The server answers, and so does its database."""
+    """The server answers, and so does its database; `link`: its devices are served over MQTT too."""
 
     status: str
     version: str
+    link: bool
 
 
 def create_app(services: Services) -> FastAPI:
@@ -111,9 +115,11 @@ def create_app(services: Services) -> FastAPI:
 
 def _health(services: Services) -> Any:  # noqa: ANN401 - a route's function
     async def healthz() -> Health:
-        """Say that the server answers, and its database too; needs no token."""
+        """Say that the server answers, and its database too; needs no token. One that is stopping is not well."""
+        if services.standing.is_stopping:
+            raise Busy("the server is stopping", retry_after_s=5)
         await services.db.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar_one())
-        return Health(status="ok", version=services.version)
+        return Health(status="ok", version=services.version, link=services.link.is_up)
 
     return healthz
 

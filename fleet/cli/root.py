@@ -33,6 +33,7 @@ COMMANDS = {
     "events": ("fleet.cli.watch", "events", "List what has happened to a device, newest last."),
     "watch": ("fleet.cli.watch", "watch", "Print what happens, as it happens."),
     "db": ("fleet.cli.db", "db", "Move the database of a server that is stopped."),
+    "node": ("fleet.cli.node", "node", "See the servers that share the database."),
     "doctor": ("fleet.cli.doctor", "doctor", "Check the server and its data; say what to do."),
     "token": ("fleet.cli.token", "token", "Give programs and people access, and take it away."),
     "completion": ("fleet.cli.completion", "completion", "Print the shell's completion script."),

@@ -13,6 +13,7 @@ from fleet.cli.shell import Command
         "fleet serve",
         "fleet serve --data /var/lib/fieldline-server --name fleet.example.com",
         "fleet serve --database postgresql+psycopg://fieldline@db/fieldline",
+        "fleet serve --database postgresql+psycopg://db/fieldline --cluster-key cluster.key --cluster-host 10.0.0.1",
     ),
 )
 @click.option(
@@ -38,6 +39,40 @@ from fleet.cli.shell import Command
     help="Name or address by which devices call this server; the first stands in claims. May be given again.",
 )
 @click.option("--database", default="", metavar="URL", envvar="FLEET_DATABASE", help="Instead of SQLite in the data.")
+@click.option(
+    "--cluster-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="FLEET_CLUSTER_KEY",
+    help="File with the secret of a fleet of several nodes, the same on each (`openssl rand -base64 32`).",
+)
+@click.option(
+    "--cluster-host",
+    default="",
+    metavar="HOST",
+    envvar="FLEET_CLUSTER_HOST",
+    help="With --cluster-key: name or address by which the other nodes reach this one.",
+)
+@click.option(
+    "--cluster-port",
+    default=4222,
+    show_default=True,
+    envvar="FLEET_CLUSTER_PORT",
+    help="With --cluster-key: where the other nodes reach this one's broker (TLS).",
+)
+@click.option(
+    "--public-gateway-port",
+    default=0,
+    metavar="PORT",
+    envvar="FLEET_PUBLIC_GATEWAY_PORT",
+    help="Port of the gateway that devices are told, where a balancer has another than --gateway-port.",
+)
+@click.option(
+    "--public-link-port",
+    default=0,
+    metavar="PORT",
+    envvar="FLEET_PUBLIC_LINK_PORT",
+    help="The same for the link.",
+)
 @click.option(
     "--sync-every",
     "sync_every_s",

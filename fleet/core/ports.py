@@ -10,6 +10,10 @@ from agent.wire.messages import ConfigDocument, Live
 class DeviceLink(Protocol):
     """Words to one device while its link is up. Nothing depends on their arrival: the next ack says the same."""
 
+    @property
+    def is_up(self) -> bool:
+        """Whether devices are served."""
+
     async def wake(self, device_id: str) -> None:
         """Ask the device to call now."""
 

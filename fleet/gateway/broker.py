@@ -2,7 +2,8 @@
 
 Its configuration, with a password and an issuer that are new each time, is written to DATA/nats (0600); what it keeps
 (JetStream, which its MQTT cannot do without) is thrown away when it starts. It listens on the link's port for devices
-(MQTT, client certificate demanded in the handshake) and on a free port of the loopback for the fleet itself.
+(MQTT, client certificate demanded in the handshake) and on a free port of the loopback for the fleet itself; among
+several nodes on their network instead, with TLS, so that they come into each other's broker (peers.py).
 
 When it dies it is started again, after a pause that grows; meanwhile devices use the gateway. It dies with this
 process, however that ends (tether.py).
@@ -14,11 +15,12 @@ import os
 import secrets
 import shutil
 import signal
+import ssl
 import sys
 import sysconfig
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -26,9 +28,11 @@ import structlog
 from fleet.errors import Misconfigured
 from fleet.gateway import tether
 from fleet.gateway.callout import Issuer
+from fleet.gateway.cluster import ClusterKey
 
 PROGRAM = "nats-server"
 ACCOUNT = "FLEET"
+CLUSTER_PING = "5s"  # how often other nodes are asked whether they are there
 MAX_PAYLOAD_BYTES = 1024 * 1024
 MAX_MEMORY_BYTES = 16 * 1024 * 1024  # of JetStream
 MAX_FILE_BYTES = 128 * 1024 * 1024  # of JetStream: retained messages that nobody asked for
@@ -55,6 +59,7 @@ class Access:
     url: str
     password: str
     issuer: Issuer
+    tls: ssl.SSLContext | None = None  # with which to come in; None: over the loopback, in plain text
 
     USER = "fleet"
     SYSTEM_USER = "system"
@@ -70,10 +75,27 @@ class Listening:
     ca: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What makes a broker one among several nodes: where they reach it, and the secret that they share."""
+
+    host: str
+    port: int
+    key: ClusterKey
+    tls: ssl.SSLContext  # that trusts the fleet's root
+
+    def access(self, address: str) -> Access:
+        """Return how to get into the broker at an address."""
+        return Access(f"tls://{address}", self.key.password, Issuer(self.key.callout_seed), self.tls)
+
+
 class Broker:
     """Runs and watches the child. `await broker.access()` waits until it listens."""
 
-    def __init__(self, folder: Path, listening: Listening, program: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, listening: Listening, program: Path | None = None, cluster: Cluster | None = None
+    ) -> None:
+        self._cluster = cluster
         self._folder = folder
         self._listening = listening
         self._program = program
@@ -112,8 +134,11 @@ class Broker:
 
     async def _run_once(self, program: Path) -> str:
         """Start it, wait for its end, return why it ended."""
-        issuer, password = Issuer(), secrets.token_urlsafe(24)
-        config = self._prepare(issuer.name, password)
+        if self._cluster is None:
+            made = Access("", secrets.token_urlsafe(24), Issuer())
+        else:
+            made = self._cluster.access(f"127.0.0.1:{self._cluster.port}")
+        config = self._prepare(made)
         command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(program), "-c", str(config)]
         child = await asyncio.create_subprocess_exec(*command, stderr=PIPE, stdout=DEVNULL, start_new_session=True)
         self._child = child
@@ -123,7 +148,7 @@ class Broker:
                 reading = group.create_task(_pass_on(child, told), name="broker log")
                 url = await self._wait_until_listening(child)
                 if url:
-                    await self._announce(Access(url, password, issuer))
+                    await self._announce(replace(made, url=made.url or url))
                 await child.wait()
                 await self._announce(None)
                 await reading
@@ -137,7 +162,7 @@ class Broker:
             self._access = access
             self._changed.notify_all()
 
-    def _prepare(self, issuer: str, password: str) -> Path:
+    def _prepare(self, access: Access) -> Path:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.rmtree(self._folder / "jetstream", ignore_errors=True)
         for old in self._folder.glob("*.ports"):
@@ -146,7 +171,7 @@ class Broker:
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(configuration(self._folder, self._listening, issuer, password))
+            file.write(configuration(self._folder, self._listening, access, self._cluster))
         return path
 
     async def _wait_until_listening(self, child: Process) -> str:
@@ -164,17 +189,24 @@ class Broker:
         return ""
 
 
-def configuration(folder: Path, listening: Listening, issuer: str, password: str) -> str:
+def configuration(folder: Path, listening: Listening, access: Access, cluster: Cluster | None) -> str:
     """Return nats-server's configuration; strings are quoted as JSON, which its format reads."""
 
     def quoted(value: object) -> str:
         return json.dumps(str(value), ensure_ascii=False)
 
-    users = f"user: {Access.USER}, password: {quoted(password)}"
-    system_users = f"user: {Access.SYSTEM_USER}, password: {quoted(password)}"
+    users = f"user: {Access.USER}, password: {quoted(access.password)}"
+    system_users = f"user: {Access.SYSTEM_USER}, password: {quoted(access.password)}"
+    pair = f"cert_file: {quoted(listening.certificate)}, key_file: {quoted(listening.certificate)}"
+    if cluster is None:
+        fleets = 'listen: "127.0.0.1:-1"'
+    else:
+        fleets = f"""listen: {quoted(f"{cluster.host}:{cluster.port}")}
+tls {{ {pair}, timeout: 10 }}
+ping_interval: {quoted(CLUSTER_PING)}"""
     return f"""# Written anew at each start; what you change here is lost.
 server_name: fieldline
-listen: "127.0.0.1:-1"
+{fleets}
 ports_file_dir: {quoted(folder)}
 max_payload: {MAX_PAYLOAD_BYTES}
 logtime: false
@@ -186,15 +218,14 @@ accounts {{
 system_account: SYSTEM
 authorization {{
   timeout: 10
-  auth_callout {{ issuer: {issuer}, account: {ACCOUNT}, auth_users: [{Access.USER}, {Access.SYSTEM_USER}] }}
+  auth_callout {{ issuer: {access.issuer.name}, account: {ACCOUNT}, auth_users: [{Access.USER}, {Access.SYSTEM_USER}] }}
 }}
 mqtt {{
   listen: {quoted(f"{listening.host}:{listening.port}")}
   reject_qos2_publish: true
   downgrade_qos2_subscribe: true
   tls {{
-    cert_file: {quoted(listening.certificate)}
-    key_file: {quoted(listening.certificate)}
+    {pair}
     ca_file: {quoted(listening.ca)}
     verify: true
     timeout: 10

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_der_private_key,
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -66,6 +67,21 @@ class Authority:
     def fingerprint(self) -> bytes:
         """SHA-256 of the root certificate, DER; it stands in each claim."""
         return self.certificate.fingerprint(hashes.SHA256())
+
+    @property
+    def pem(self) -> str:
+        """The root certificate, PEM."""
+        return self.certificate.public_bytes(Encoding.PEM).decode()
+
+    @property
+    def key_der(self) -> bytes:
+        """The root's private key, PKCS#8 DER: for sealing, and nothing else."""
+        return self.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+    def publish(self) -> None:
+        """Write the root certificate, and not its key, to the folder."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_private(self.ca_path, self.pem.encode())
 
     def issue_device(self, csr: x509.CertificateSigningRequest, device_id: str, now: datetime) -> x509.Certificate:
         """Issue a device's certificate for the key of a CSR that `read_csr` has passed."""
@@ -119,7 +135,9 @@ def load_authority(folder: Path, now: datetime) -> Authority:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate_path, key_path = folder / CA_FILE, folder / CA_KEY_FILE
     if not certificate_path.exists() and not key_path.exists():
-        _make_root(certificate_path, key_path, now)
+        made = make_authority(folder, now)
+        _write_private(key_path, _key_pem(made.key))
+        made.publish()
     try:
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         key = load_pem_private_key(key_path.read_bytes(), password=None)
@@ -132,6 +150,15 @@ def load_authority(folder: Path, now: datetime) -> Authority:
         raise Misconfigured(
             f"{CA_KEY_FILE} in {folder} is not the key of {CA_FILE}", hint="Restore both from the same backup."
         )
+    return Authority(folder, certificate, key)
+
+
+def unseal(folder: Path, certificate_pem: str, key_der: bytes) -> Authority:
+    """Make the root of what the database keeps."""
+    key = load_der_private_key(key_der, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Misconfigured("the root's key in the database is of no kind that the fleet makes")
+    certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
     return Authority(folder, certificate, key)
 
 
@@ -176,7 +203,8 @@ def to_us(moment: datetime) -> int:
     return int(moment.timestamp()) * 1_000_000
 
 
-def _make_root(certificate_path: Path, key_path: Path, now: datetime) -> None:
+def make_authority(folder: Path, now: datetime) -> Authority:
+    """Make a new root; nothing is written."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = f"Fieldline fleet {secrets.token_hex(4)}"
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -186,8 +214,7 @@ def _make_root(certificate_path: Path, key_path: Path, now: datetime) -> None:
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
-    _write_private(key_path, _key_pem(key))
-    _write_private(certificate_path, certificate.public_bytes(Encoding.PEM))
+    return Authority(folder, certificate, key)
 
 
 def _builder(

@@ -2,8 +2,8 @@
 
 A connection with a client certificate that TLS has verified arrives as a JWT on `$SYS.REQ.USER.AUTH`; the answer is a
 JWT that holds either an error or a user JWT with everything that this one connection may do. Both are signed with an
-account key that lives as long as one start of the broker. Format: NATS ADR-26, JWT library v2, nkeys (base32 of
-prefix, Ed25519 public key, CRC-16/XMODEM).
+account key that lives as long as one start of the broker, or is that of all nodes of a cluster. Format: NATS ADR-26,
+JWT library v2, nkeys (base32 of prefix, Ed25519 public key, CRC-16/XMODEM).
 
 A device may publish its four leaves below `fleet.<device>.up` and hear `fleet.<device>.down`: MQTT's `down/#` is the
 subjects `down` and `down.>`. Everything else is refused by the broker itself, so nothing of it reaches the fleet.
@@ -48,8 +48,8 @@ class Asking:
 class Issuer:
     """The account key that signs answers, and its name in the broker's configuration."""
 
-    def __init__(self) -> None:
-        self._key = Ed25519PrivateKey.generate()
+    def __init__(self, seed: bytes | None = None) -> None:
+        self._key = Ed25519PrivateKey.generate() if seed is None else Ed25519PrivateKey.from_private_bytes(seed)
         raw = _ACCOUNT_PREFIX + self._key.public_key().public_bytes_raw()
         self.name = base64.b32encode(raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")).decode()
 

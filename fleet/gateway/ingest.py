@@ -56,7 +56,7 @@ class AckPolicy:
     next_s: float = 5.0
     link_port: int = 0  # 0: no link
     device_readings_s: float = 0.0  # readings a second of one device, in the long run; 0: no limit
-    product_readings_s: float = 0.0  # of all devices of one product, at this node
+    product_readings_s: float = 0.0  # of all devices of one product, at all nodes
 
 
 @dataclass(slots=True)
@@ -119,6 +119,10 @@ class Ingest:
         self._of_device = Limit(policy.device_readings_s)
         self._of_product = Limit(policy.product_readings_s)
         self._products: dict[str, str] = {}  # of devices that were heard, where products are limited
+
+    def share_limits(self, nodes: int) -> None:
+        """Take a part of what a product may send, since its devices hang on so many nodes; a device hangs on one."""
+        self._of_product.rate = self._policy.product_readings_s / nodes
 
     async def take(self, device_id: str, payload: bytes, road: str) -> Ack:
         """Store one batch and return its ack, after COMMIT. `road` is "link" or "gateway".

@@ -6,19 +6,22 @@
                     fleet.<device>.up.live    → whoever watches that device, and only then heard at all
     fleet says      fleet.<device>.down.config, wake, watch
 
-Callout and ingest are in queue groups, so that several nodes share them. Where the database is busy no ack is sent: the
-device sends again, or takes the gateway, which says when to come. A session lives as long as one start of the broker;
-`run` opens the next.
+Callout and ingest are in a queue group, so that one of those who listen takes a message. Where the database is busy no
+ack is sent: the device sends again, or takes the gateway, which says when to come. A session lives as long as one start
+of the broker; `run` opens the next.
+
+Among several nodes each serves the devices of its own broker, and says to them what any node has committed
+(jobs/tell.py). Two things cross over, by the nodes' connections to each other's brokers (peers.py): a watch with what
+it brings, and the hint that there are new events.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -36,13 +39,15 @@ from fleet.gateway.admit import admit
 from fleet.gateway.answer import encode_ack
 from fleet.gateway.broker import ACCOUNT, Access, Broker
 from fleet.gateway.ingest import Ingest
+from fleet.gateway.peers import COMMITTED, Peers
 from fleet.gateway.seldom import Seldom
+from fleet.gateway.session import CONNECT_S, connected, publish, unsubscribe
 from fleet.gateway.turns import SAID_EVERY_S, Turns
 from fleet.store.database import Database
 
 ROAD = "link"
-QUEUE = "fleet"  # queue group of all nodes
-CONNECT_S = 5  # to the broker, which is on this machine
+QUEUE = "fleet"  # queue group of those who serve devices
+NEWS_S = 0.02  # that events are gathered before other nodes are told of them
 AGAIN_S = 0.2  # before a session is opened anew
 CONNZ_S = 0.5  # that servers have to tell their connections
 KICK_S = 2.0
@@ -65,12 +70,14 @@ class _Watched:
 
     queues: set["asyncio.Queue[Live]"] = field(default_factory=set)
     subscription: Subscription | None = None
+    stop_elsewhere: Callable[[], Awaitable[None]] | None = None
 
 
 class Link:
     """Implements `fleet.core.ports.DeviceLink`."""
 
-    def __init__(self, db: Database, ingest: Ingest, broker: Broker) -> None:
+    def __init__(self, db: Database, ingest: Ingest, broker: Broker, peers: Peers | None = None) -> None:
+        self._peers = peers
         self._db = db
         self._ingest = ingest
         self._broker = broker
@@ -81,6 +88,9 @@ class Link:
         self._up = asyncio.Event()
         self._acks: list[tuple[str, bytes]] = []  # device and ack, to be said together
         self._has_acks = asyncio.Event()
+        self._has_news = asyncio.Event()
+        if peers is not None:
+            db.on_events(self._has_news.set)
         self._seldom = Seldom(SAID_EVERY_S)
 
     async def run(self) -> None:
@@ -113,11 +123,13 @@ class Link:
         await self._say(device_id, Down.CONFIG, encode(document))
 
     async def watch(self, device_id: str, seconds: int) -> None:
-        """Ask the device for readings as they come, for a while."""
+        """Ask the device for readings as they come, for a while, whichever node it hangs on."""
         await self._say(device_id, Down.WATCH, encode(Watch(seconds)))
+        if self._peers is not None:
+            await self._peers.say(subject(down(device_id, Down.WATCH)), encode(Watch(seconds)))
 
     async def cut(self, device_id: str) -> None:
-        """End the device's connections, on whichever broker of the cluster they are.
+        """End the device's connections to this node's broker.
 
         What was being let in at the moment of the call is found by the rounds that follow behind it.
         """
@@ -138,15 +150,17 @@ class Link:
             watched.queues.discard(queue)
             if not watched.queues and self._watched.get(device_id) is watched:
                 del self._watched[device_id]
-                await _unsubscribe(watched.subscription)
+                await unsubscribe(watched.subscription)
+                if watched.stop_elsewhere is not None:
+                    await watched.stop_elsewhere()
 
     # One session.
 
     async def _session(self, access: Access) -> None:
         closed = asyncio.Event()
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(_connected(access, Access.USER, closed))
-            self._system = await stack.enter_async_context(_connected(access, Access.SYSTEM_USER, closed))
+            client = await stack.enter_async_context(connected(access, Access.USER, closed))
+            self._system = await stack.enter_async_context(connected(access, Access.SYSTEM_USER, closed))
             admitting = asyncio.Semaphore(MAX_ADMITTING)
             async with asyncio.TaskGroup() as group:
 
@@ -169,6 +183,7 @@ class Link:
                     await client.subscribe(subject(up("+", leaf)), QUEUE, heard, **limits)  # type: ignore[arg-type] # by name
                 self._client, self._group = client, group
                 group.create_task(self._say_acks(), name="acks")
+                group.create_task(self._say_news(), name="news")
                 try:
                     for device_id in list(self._watched):
                         await self._listen(device_id, anew=True)
@@ -178,7 +193,8 @@ class Link:
                 finally:
                     self._up.clear()
                     self._client = self._system = self._group = None
-                    self._has_acks.set()  # the task that says them ends
+                    self._has_acks.set()  # the tasks that say them end
+                    self._has_news.set()
 
     async def _cut(self, device_id: str) -> None:
         for server_id, connection_id in await self._connections(device_id):
@@ -193,7 +209,7 @@ class Link:
     async def _admit(self, access: Access, msg: Msg) -> None:
         answer = await admit(self._db, access.issuer, msg.data, self._seldom)
         if answer is not None and self._client is not None:
-            await _publish(self._client, msg.reply, answer)
+            await publish(self._client, msg.reply, answer)
 
     async def _handle(self, device_id: str, msg: Msg) -> None:
         """Take one message of a device."""
@@ -231,6 +247,15 @@ class Link:
             for device_id, ack in acks:
                 await self._say(device_id, Down.ACK, ack)
 
+    async def _say_news(self) -> None:
+        """Tell other nodes that there are new events, for as long as the session lives."""
+        while self._client is not None:
+            await self._has_news.wait()
+            self._has_news.clear()
+            if self._client is not None:
+                await publish(self._client, COMMITTED, b"")
+            await asyncio.sleep(NEWS_S)
+
     def _unanswered(self, device_id: str, leaf: str, error: BaseException | None) -> None:
         why = error.message if isinstance(error, FleetError) else str(error)
         self._warn(next(text for kind, text in _UNANSWERED if isinstance(error, kind)), device_id, leaf, why)
@@ -242,13 +267,11 @@ class Link:
     async def _say(self, device_id: str, leaf: Down, payload: bytes) -> None:
         """Publish to a device; where there is no broker nothing is lost, since the next ack says the same."""
         if self._client is not None:
-            await _publish(self._client, subject(down(device_id, leaf)), payload)
+            await publish(self._client, subject(down(device_id, leaf)), payload)
 
     async def _listen(self, device_id: str, *, anew: bool = False) -> None:
         """Subscribe to what a watched device sends, once however many watch."""
         watched = self._watched[device_id]
-        if self._client is None or (watched.subscription is not None and not anew):
-            return
 
         async def on_live(msg: Msg) -> None:
             live = read_live(msg.data)
@@ -259,7 +282,11 @@ class Link:
                     queue.get_nowait()
                 queue.put_nowait(live)
 
-        watched.subscription = await self._client.subscribe(subject(up(device_id, Up.LIVE)), cb=on_live)
+        told = subject(up(device_id, Up.LIVE))
+        if self._peers is not None and watched.stop_elsewhere is None:
+            watched.stop_elsewhere = await self._peers.hear(told, on_live)
+        if self._client is not None and (watched.subscription is None or anew):
+            watched.subscription = await self._client.subscribe(told, cb=on_live)
 
     async def _connections(self, device_id: str) -> list[tuple[str, int]]:
         """Return server and connection id of each connection that the device has, over all servers."""
@@ -284,7 +311,7 @@ class Link:
         except (NatsError, OSError):
             return []  # the broker has just ended, and every connection with it
         await asyncio.sleep(CONNZ_S)
-        await _unsubscribe(subscription)
+        await unsubscribe(subscription)
         return found
 
     async def _kick(self, server_id: str, connection_id: int) -> bool:
@@ -334,47 +361,3 @@ def _small(data: bytes) -> bytes:
 async def _each(queue: "asyncio.Queue[Live]") -> AsyncIterator[Live]:
     while True:
         yield await queue.get()
-
-
-async def _publish(client: Client, to: str, payload: bytes) -> None:
-    """Publish; a session that has just ended is not the caller's business, and the next one says the same."""
-    try:
-        await client.publish(to, payload)
-    except (NatsError, OSError) as error:
-        log.info("could not publish", to=to, why=str(error) or type(error).__name__)
-
-
-async def _unsubscribe(subscription: Subscription | None) -> None:
-    try:
-        if subscription is not None:
-            await subscription.unsubscribe()
-    except (NatsError, OSError):
-        pass  # the session is over, and the subscription with it
-
-
-@asynccontextmanager
-async def _connected(access: Access, user: str, closed: asyncio.Event) -> AsyncIterator[Client]:
-    """Hold one connection; `closed` is set when it ends. It never reconnects: a new start has a new password."""
-    seldom = Seldom(SAID_EVERY_S)
-
-    async def on_error(error: Exception) -> None:
-        if seldom.may(type(error).__name__, asyncio.get_running_loop().time()):  # each message that is dropped is one
-            log.warning("the connection to the broker reports", why=str(error) or type(error).__name__)
-
-    async def on_closed() -> None:
-        closed.set()
-
-    client = await nats.connect(
-        access.url,
-        user=user,
-        password=access.password,
-        name=f"fieldline {user}",
-        allow_reconnect=False,
-        connect_timeout=CONNECT_S,
-        error_cb=on_error,
-        closed_cb=on_closed,
-    )
-    try:
-        yield client
-    finally:
-        await client.close()

@@ -19,7 +19,7 @@ _CLOCK = select(cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, 
 
 def take(conn: Connection, name: str, holder: str, *, for_us: int) -> bool:
     """Take or renew a lease from now on; tells whether `holder` has it now."""
-    now = _now_us(conn)
+    now = clock_us(conn)
     values = {"holder": holder, "until_us": now + for_us}
     free = or_(table.c.holder == holder, table.c.until_us <= now)
     if conn.execute(update(table).where(table.c.name == name, free).values(**values)).rowcount:
@@ -29,7 +29,7 @@ def take(conn: Connection, name: str, holder: str, *, for_us: int) -> bool:
 
 def keep(conn: Connection, name: str, holder: str) -> None:
     """Hold on to a lease until the transaction ends; raises Busy where another node has it, or may take it."""
-    mine = select(table.c.name).where(table.c.name == name, table.c.holder == holder, table.c.until_us > _now_us(conn))
+    mine = select(table.c.name).where(table.c.name == name, table.c.holder == holder, table.c.until_us > clock_us(conn))
     if conn.execute(mine.with_for_update(read=True)).one_or_none() is None:
         raise Busy(f"the lease of {name} has run out", retry_after_s=1, hint="Another node does the work.")
 
@@ -39,6 +39,6 @@ def release(conn: Connection, name: str, holder: str) -> None:
     conn.execute(delete(table).where(table.c.name == name, table.c.holder == holder))
 
 
-def _now_us(conn: Connection) -> int:
-    """Return the time by which leases go: all nodes of PostgreSQL ask its clock, SQLite has one machine."""
+def clock_us(conn: Connection) -> int:
+    """Return the time by which nodes agree: all of PostgreSQL ask its clock, SQLite has one machine."""
     return now_us() if is_sqlite(conn) else int(conn.execute(_CLOCK).scalar_one())

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0006"  # of the newest migration, which makes what stands here
+REVISION = "0007"  # of the newest migration, which makes what stands here
 
 metadata = MetaData(
     naming_convention={
@@ -370,6 +370,25 @@ token = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger),
     Column("revoked_us", BigInteger),
+)
+
+node = Table(  # the servers that share this database
+    "node",
+    metadata,
+    Column("address", String(256), primary_key=True),  # host:port of its broker, for the other nodes
+    Column("holder", String(64), nullable=False),  # its name in leases
+    Column("version", String(64), nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+)
+
+authority = Table(  # the root that devices trust: one row
+    "authority",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),  # SHA-256 of the DER, hex
+    Column("certificate", Text, nullable=False),  # PEM
+    Column("sealed_key", LargeBinary),  # where nodes share it: nonce and ciphertext of the cluster key
+    Column("created_us", BigInteger, nullable=False),
 )
 
 lease = Table(  # who does the periodic work

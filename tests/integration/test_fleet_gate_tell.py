@@ -25,6 +25,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.said: list[tuple[str, str]] = []
+        self.is_up = True
 
     async def wake(self, device_id: str) -> None:
         self.said.append(("wake", device_id))
