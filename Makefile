@@ -1,4 +1,5 @@
 # make demo    set up everything and run the main job     (ARGS=--check: unattended, with a verdict)
+# make cluster run a fleet of three nodes on this machine (ARGS=--check: unattended, killed on purpose, with a verdict)
 # make test    set up everything and run the tests        (ARGS="-k outbox" …)
 # make lint    ruff, mypy --strict, import-linter
 # make bench   print the figures                          (BENCH=agent|fleet, BENCH="agent soak")
@@ -13,7 +14,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PARTS := .venv/.parts
 
-.PHONY: demo test test-arm64 lint bench dev wheel docs pins clean
+.PHONY: demo cluster test test-arm64 lint bench dev wheel docs pins clean
 .DEFAULT_GOAL := dev
 
 $(READY): pyproject.toml requirements/dev.txt requirements/bootstrap.txt
@@ -35,6 +36,9 @@ dev: $(READY)
 
 demo: $(READY)
 	@$(BIN)/firmware-sim demo $(ARGS)
+
+cluster: $(READY) $(PARTS)
+	@$(BIN)/firmware-sim cluster $(ARGS)
 
 test: $(READY) $(PARTS)
 	$(BIN)/python -m pytest $(if $(findstring -n,$(ARGS)),,-n 2 --dist loadgroup) $(ARGS)

@@ -105,6 +105,24 @@ def demo(*, check: bool) -> None:
     sys.exit(run(check=check, say=click.echo))
 
 
+@cli.command()
+@click.option("--nodes", type=click.IntRange(2, 3), default=3, show_default=True, help="Servers, each with its broker.")
+@click.option("--check", is_flag=True, help="Unattended: a swarm, kills, a verdict; ends with one JSON object.")
+@click.option(
+    "--devices", type=click.IntRange(1, 1000), default=60, show_default=True, help="Of the swarm, with --check."
+)
+@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True,
+              help="With --check: how often a node, a broker and the database are killed.")  # fmt: skip
+def cluster(*, nodes: int, check: bool, devices: int, rounds: int) -> None:
+    """Run one fleet of several nodes on this machine: PostgreSQL, haproxy, brokers. Ctrl-C ends it.
+
+    Example: firmware-sim cluster --check --rounds 3
+    """
+    from firmware_sim.scenarios.cluster import run  # noqa: PLC0415 - a board alone needs no HTTP client
+
+    sys.exit(run(nodes=nodes, devices=devices, rounds=rounds, check=check, say=click.echo))
+
+
 cli.add_command(swarm)
 
 

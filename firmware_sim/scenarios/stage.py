@@ -100,8 +100,10 @@ class Stage:
             child.wait()
 
     def stop(self, name: str) -> None:
-        """Ask a child to stop, and see to it."""
-        child = self._children.pop(name)
+        """Ask a child to stop, and see to it; one that was never started has."""
+        child = self._children.pop(name, None)
+        if child is None:
+            return
         family = (child.pid, *_descendants(child.pid))
         if child.poll() is None:
             child.terminate()

@@ -81,7 +81,7 @@ def swarm(  # noqa: PLR0913 - one option a fact
 ) -> None:
     """Play many devices against a fleet, over its real roads, and hold what it has against what they were acked.
 
-    Ends with 0 if nothing was lost, doubled or changed.
+    Ends with 0 if nothing was lost, doubled or changed. Ctrl-C ends it early, and in order.
 
     Example: firmware-sim swarm --devices 10000 --series 10 --every 10s --token-file fieldline-data/admin.token
     """

@@ -96,6 +96,11 @@ class Director:
         self._wait(self._all_linked, self._settle)
         loop.at(self._deadline, self._second_part)
 
+    def cut_short(self) -> None:
+        """Go on to the end now: nothing more is measured, and what was is still sent."""
+        if self.phase not in ("draining", "over"):
+            self._drain()
+
     def _all_linked(self) -> bool:
         crew = self._crew
         return crew.meter.connected >= sum(crew.uses_link(member.identity.number) for member in crew.members)
@@ -114,6 +119,8 @@ class Director:
         loop.at(loop.now + pace_s, settled)
 
     def _second_part(self) -> None:
+        if self.phase == "draining":
+            return
         if self._mode not in (Mode.STORM, Mode.HINT):
             self._drain()
             return

@@ -1,11 +1,14 @@
 """One run of the swarm, from identities to verdict."""
 
 import resource
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -104,7 +107,8 @@ def _play(settings: Settings, fleet: Fleet, server: Server, identities: list[Ide
         cpu = time.process_time()
         loop.every(TICK_S, lambda: progress(_line(director, meter.tick(loop.now - started), settings)))
         director.begin()
-        loop.run()
+        with _ctrl_c(director.cut_short):
+            loop.run()
         ended = max(crew.last_ack_s, started + 1e-3)
         meter.tick(loop.now - started)
     finally:
@@ -123,6 +127,24 @@ def _play(settings: Settings, fleet: Fleet, server: Server, identities: list[Ide
         verdict,
         director.marks,
     )
+
+
+@contextmanager
+def _ctrl_c(end: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C end the run in order, with its verdict; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def once(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        end()
+
+    before = signal.signal(signal.SIGINT, once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _set_config(fleet: Fleet, run_id: str) -> None:

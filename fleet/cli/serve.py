@@ -41,7 +41,7 @@ from fleet.cli.shell import Command
 @click.option("--database", default="", metavar="URL", envvar="FLEET_DATABASE", help="Instead of SQLite in the data.")
 @click.option(
     "--cluster-key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False),
     envvar="FLEET_CLUSTER_KEY",
     help="File with the secret of a fleet of several nodes, the same on each (`openssl rand -base64 32`).",
 )

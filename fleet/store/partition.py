@@ -97,7 +97,7 @@ def _lacking(conn: Connection, now_us: int) -> list[tuple[Split, Part]]:
 def _parts(conn: Connection, split: Split) -> list[Part]:
     found = []
     for name, bounds in conn.execute(_PARTS, {"parent": split.table}):
-        match = _BOUNDS.fullmatch(bounds)
+        match = _BOUNDS.fullmatch(bounds or "")  # None: another node has dropped it meanwhile
         if match is not None:
             found.append(Part(name, int(match[1]), int(match[2])))
     return sorted(found, key=lambda part: part.from_us)
