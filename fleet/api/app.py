@@ -36,7 +36,6 @@ from fleet.api.access import known_parameters
 from fleet.api.bound import BoundBody
 from fleet.api.problem import Problem, answer_crash, answer_error, answer_http, answer_validation
 from fleet.api.turns import Turns
-from fleet.errors import FleetError
 from fleet.errors import Busy, FleetError
 from fleet.services import Services
 
