@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.wire.limits import MAX_READINGS
 from fleet.cli.archive.journal import Machine
-from fleet.cli.archive.told import Device, Gap, Head, Item, Place, Reading, Reject
+from fleet.cli.archive.told import Device, Gap, Head, Item, Place, Reading, Reject, Run
 from fleet.cli.client import Client, Unreachable
 from fleet.cli.reading import NDJSON
 from fleet.errors import Busy, NotFound
@@ -107,6 +107,8 @@ class Bringer:
         for item in items:
             if isinstance(item, Reading):
                 self._take(item)
+            elif isinstance(item, Run):
+                self._take_run(item)
             elif isinstance(item, Device):
                 self._announced.append(item.machine)
             elif isinstance(item, Gap):
@@ -134,6 +136,16 @@ class Bringer:
             self._close()
             self._line = _Line(one.head, one.place)
         self._line.add(one)
+
+    def _take_run(self, run: Run) -> None:
+        """Take readings together, or one by one where not all of them may be wanted."""
+        kept_from_us = self._known(run.head.machine)
+        if kept_from_us is None or run.t_us[0] < kept_from_us or run.t_us[-1] > self.done.until_us:
+            for row, (t_us, v) in enumerate(zip(run.t_us, run.v, strict=True)):
+                self._take(Reading((run.place[0], run.place[1] + row), run.head, t_us, v))
+            return
+        self._close()
+        self._line = _Line(run.head, run.place, run.t_us, run.v, 24 * len(run.v))
 
     def _take_gap(self, gap: Gap) -> None:
         if self._known(gap.machine) is None:

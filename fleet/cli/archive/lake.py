@@ -1,15 +1,19 @@
 """Reading a folder of Parquet back, as `fleet export` wrote it or others did: files by name, rows as they stand."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import repeat
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
+
+from agent.wire.limits import MAX_READINGS
 from fleet.cli.archive import lines
 from fleet.cli.archive.parquet import DEVICES, GAPS, arrow
-from fleet.cli.archive.told import Head, Item, Place, Reading, Reject, problem
+from fleet.cli.archive.told import Head, Item, Place, Reading, Reject, Run, problem
 
 ROWS = 65_536  # in memory at once
 NEEDED = ("device", "series", "t")
@@ -41,7 +45,7 @@ def items(root: Path, start: Place) -> Iterator[Item]:
 
 
 def _at(item: Item, place: Place) -> Item:
-    return item._replace(place=place) if isinstance(item, Reading) else replace(item, place=place)
+    return item._replace(place=place) if isinstance(item, Reading | Run) else replace(item, place=place)
 
 
 def _rows(path: Path, root: Path, where: str, number: int, first: int) -> Iterator[Item]:
@@ -76,29 +80,54 @@ def _batch(  # noqa: PLR0913, PLR0917 - where it is from
 ) -> Iterator[Item]:
     count = batch.num_rows
     texts = [_texts(batch, name, folders, count) for name in TEXTS]
-    times = _times(batch)
-    values = _values(batch, count)
-    heads: dict[tuple[Any, ...], Head] = {}
-    for at, (told, t_us, v) in enumerate(zip(zip(*texts, strict=True), times, values, strict=True)):
-        if at < skip:
+    times, values = _times(batch), _values(batch, count)
+    for start, end in pairwise(_cuts(batch, times, skip)):
+        told = [column[start] for column in texts]
+        head = Head._make((*(one or "" for one in told[:6]), told[6] or "unknown"))
+        t_us, v = times[start:end], values[start:end]
+        if _is_plain(head, t_us, v):
+            yield Run((number, row + start), head, t_us, v)
             continue
-        head = heads.get(told)
-        if head is None:
-            head = heads[told] = Head._make((*(one or "" for one in told[:6]), told[6] or "unknown"))
-        place = (number, row + at)
-        wrong = problem(head, t_us, v)
-        if wrong is None:
-            yield Reading(place, head, t_us, v)
-        else:
-            yield Reject(place, where, row + at + 1, wrong, "")
+        for at in range(start, end):
+            place = (number, row + at)
+            wrong = problem(head, times[at], values[at])
+            if wrong is None:
+                yield Reading(place, head, times[at], values[at])
+            else:
+                yield Reject(place, where, row + at + 1, wrong, "")
 
 
-def _texts(batch: Any, name: str, folders: dict[str, str], count: int) -> Sequence[Any] | Iterator[Any]:  # noqa: ANN401
+def _cuts(batch: Any, times: list[Any], skip: int) -> list[int]:  # noqa: ANN401
+    """Return where the rows from `skip` on are cut: other words, a step back in time, a line that is full, the end."""
+    count = len(times)
+    changes = np.zeros(count, np.bool_)
+    for name in TEXTS:
+        if name in batch.schema.names:
+            column = batch.column(name)
+            column = column if hasattr(column, "indices") else column.dictionary_encode()
+            codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            changes[1:] |= codes[1:] != codes[:-1]
+    if None in times:
+        changes[:] = True
+    else:
+        t_us = np.array(times, np.int64)
+        changes[1:] |= t_us[1:] < t_us[:-1]
+    found = [skip, *(at for at in np.flatnonzero(changes).tolist() if at > skip), count]
+    return [at for start, end in pairwise(found) for at in range(start, end, MAX_READINGS)] + [count]
+
+
+def _is_plain(head: Head, t_us: list[Any], v: list[Any]) -> bool:
+    """Tell at a glance that all is well with numbers of one kind, as with nearly all there are; False says nothing."""
+    kinds = set(map(type, v))
+    if kinds not in ({float}, {int}) or (kinds == {float} and not math.isfinite(sum(v))):
+        return False
+    return problem(head, t_us[0], v[0]) is None and problem(head, t_us[-1], v[-1]) is None
+
+
+def _texts(batch: Any, name: str, folders: dict[str, str], count: int) -> list[Any]:  # noqa: ANN401
     if name not in batch.schema.names:
-        return repeat(unquote(folders.get(name, "")), count)
-    column = batch.column(name)
-    pa = arrow()
-    found: list[Any] = column.cast(pa.string()).to_pylist()
+        return [unquote(folders.get(name, ""))] * count
+    found: list[Any] = batch.column(name).cast(arrow().string()).to_pylist()
     return found
 
 
@@ -111,13 +140,12 @@ def _times(batch: Any) -> list[Any]:  # noqa: ANN401
     return found
 
 
-def _values(batch: Any, count: int) -> Iterator[Any]:  # noqa: ANN401
+def _values(batch: Any, count: int) -> list[Any]:  # noqa: ANN401
     pa = arrow()
-    names = batch.schema.names
-    kinds = {"value": pa.float64(), "value_int": pa.int64(), "text": pa.string()}
-    number, whole, text = (
-        batch.column(name).cast(kind).to_pylist() if name in names else repeat(None, count)
-        for name, kind in kinds.items()
-    )
-    for one, exact, said in zip(number, whole, text, strict=True):
-        yield exact if exact is not None else one if one is not None else said
+    kinds = {"value_int": pa.int64(), "value": pa.float64(), "text": pa.string()}
+    found: list[Any] = [None] * count
+    for name, kind in kinds.items():
+        if name in batch.schema.names and batch.column(name).null_count < count:
+            column = batch.column(name).cast(kind).to_pylist()
+            found = [new if one is None else one for one, new in zip(found, column, strict=True)]
+    return found

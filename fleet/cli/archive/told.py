@@ -53,6 +53,15 @@ class Reading(NamedTuple):
     v: Value
 
 
+class Run(NamedTuple):
+    """Readings that follow on each other, by time, and were all looked at; at most as many as a line of the API has."""
+
+    place: Place  # of the first; each of the others stands in the next row
+    head: Head
+    t_us: list[int]
+    v: list[Value]
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """One gap, as a line of the API has it, and the device that it is of."""
@@ -81,7 +90,7 @@ class Reject:
     text: str
 
 
-Item = Reading | Gap | Device | Reject
+Item = Reading | Run | Gap | Device | Reject
 
 _known: set[Head] = set()
 
