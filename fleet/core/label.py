@@ -3,8 +3,9 @@
 A series of Fieldline has a name with dots, such as `board.temp`; a metric of Prometheus has none. So the metric is
 named `board_temp`, and the label `series` holds the name as it is. A label that a series does not have is as "".
 
-Regular expressions match whole values. They are those that cannot run away: no group is repeated, and a few
-characters at most. That is what Grafana's variables make, and what people type.
+Regular expressions match whole values. Python's engine backtracks, and nobody else runs while it does, so they are
+those that cannot run away: one group, which is not repeated, and few repetitions. That is what Grafana's variables
+make, and what people type.
 """
 
 import re
@@ -16,7 +17,8 @@ from functools import lru_cache
 NAME = "__name__"
 SERIES = "series"
 MAX_PATTERN_CHARS = 16_384  # of a regular expression: a variable of Grafana's may name some hundred devices
-MAX_REPEATS = 3  # in one alternative
+MAX_REPEATS = 2  # in one alternative: .*door.*
+MAX_ALL_REPEATS = 16
 
 Labels = Mapping[str, str]
 
@@ -68,7 +70,7 @@ class Matcher:
         if text.startswith("(") and text.endswith(")"):
             text = text[1:-1]
         parts = re.split(r"(?<!\\)\|", text)
-        if any(re.search(r"(?<!\\)[.*+?()\[\]]|\\[a-zA-Z0-9\\]", part) for part in parts):
+        if any(re.search(r"(?<!\\)[.*+?^$()\[\]]|\\[a-zA-Z0-9\\]", part) for part in parts):
             return None
         return tuple(part.replace("\\", "") for part in parts)
 
@@ -82,23 +84,32 @@ def metric_name(series: str) -> str:
 @lru_cache(256)
 def pattern(text: str) -> "re.Pattern[str]":
     """Compile a regular expression; raises ValueError with a sentence."""
-    if len(text) > MAX_PATTERN_CHARS:
-        raise ValueError(f"a regular expression has at most {MAX_PATTERN_CHARS} characters")
-    at, repeats, before = 0, 0, ""
-    while at < len(text):
-        piece = _PIECE.match(text, at)
-        if piece is None:
-            raise ValueError(f"the regular expression {text[:64]!r} says {text[at : at + 4]!r}, which is not supported")
-        if piece.lastgroup == "repeat":
-            repeats += 1
-            if before != "one":
-                raise ValueError(f"the regular expression {text[:64]!r} repeats a group, which is not supported")
-            if repeats > MAX_REPEATS:
-                raise ValueError(f"the regular expression {text[:64]!r} repeats more than {MAX_REPEATS} times in a row")
-        elif piece.lastgroup == "bar":
-            repeats = 0
-        before, at = str(piece.lastgroup), piece.end()
+    why = _refused(text)
+    if why:
+        raise ValueError(f"the regular expression {text[:64]!r} {why}, which is not supported")
     try:
         return re.compile(text, re.DOTALL | re.ASCII)
     except re.error as error:
         raise ValueError(f"the regular expression {text[:64]!r} is none: {error}") from error
+
+
+def _refused(text: str) -> str:
+    """Say why a regular expression might run away, or cannot be read; "" if it is well."""
+    if len(text) > MAX_PATTERN_CHARS:
+        return f"has more than {MAX_PATTERN_CHARS} characters"
+    at, here, before = 0, 0, ""
+    count = {"repeat": 0, "group": 0}
+    while at < len(text):
+        piece = _PIECE.match(text, at)
+        if piece is None:
+            return f"says {text[at : at + 4]!r}"
+        kind = str(piece.lastgroup)
+        if kind in count:
+            count[kind] += 1
+        if kind == "repeat" and before != "one":
+            return "repeats a group"
+        here = 0 if kind == "bar" else here + (kind == "repeat")
+        before, at = kind, piece.end()
+        if here > MAX_REPEATS or count["repeat"] > MAX_ALL_REPEATS:
+            return f"has more than {MAX_REPEATS} repetitions in an alternative, or {MAX_ALL_REPEATS} in all"
+    return "has more than one group" if count["group"] > 1 else ""

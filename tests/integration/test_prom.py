@@ -27,6 +27,7 @@ from agent.wire.messages import AlarmState, Clock, Segment, Series, Value
 from fleet.api.turns import Turns
 from fleet.core import promql
 from fleet.core.actor import Scope
+from fleet.core.label import Matcher, Operator
 from fleet.errors import Busy
 from fleet.store import latest, seal
 from fleet.store import promql as store
@@ -215,6 +216,8 @@ def test_a_form_is_taken_as_a_query_is(sqlite_url: str):
         ("query", {"query": "a + b"}, 400, "bad_data", "between series and series"),
         ("query", {"query": "{device!='x'}"}, 400, "bad_data", "a selector names something"),
         ("query", {"query": "x{a=~'(a+)+'}"}, 400, "bad_data", "repeats a group"),
+        ("query", {"query": f"x{{a=~'{'(.|.)' * 9}'}}"}, 400, "bad_data", "more than one group"),
+        ("query", {"query": "x{a=~'.*.*.*z'}"}, 400, "bad_data", "more than 2 repetitions"),
         ("query", {"query": "(" * 40 + "1" + ")" * 40}, 400, "bad_data", "at most 32 brackets"),
         ("query", {}, 400, "bad_data", "query is missing"),
         ("query", {"query": "x", "time": "soon"}, 400, "bad_data", "is no time"),
@@ -382,6 +385,21 @@ def test_whole_quarters_say_the_same_when_their_readings_are_no_longer_kept(
         shelf.forget_readings(DAY0_US + 9 * 1440 * M_US)
 
         assert answered(shelf, function, steps_of(grid), 15) == pytest.approx(before, abs=1e-9)
+
+
+REGEX = st.text(st.sampled_from("ab.*+?|()[]\\d-^"), max_size=24)
+
+
+@given(REGEX, st.text(st.sampled_from("ab.d1"), max_size=12))
+def test_a_regular_expression_is_refused_or_means_what_it_means_to_python(text: str, value: str):
+    try:
+        fits = Matcher("x", Operator.MATCHES, text).fits({"x": value})
+    except ValueError:
+        return
+
+    assert fits is (re.fullmatch(text, value, re.DOTALL | re.ASCII) is not None)
+    named = Matcher("x", Operator.MATCHES, text).values()
+    assert named is None or fits is (value in named)
 
 
 @given(st.text(st.sampled_from("board_temp{}[]()=~!\"'.*5mby ,+-/sumrate<>"), max_size=60))
