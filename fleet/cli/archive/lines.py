@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, NoReturn
 
 from fleet.cli.archive.rows import COLUMNS
-from fleet.cli.archive.told import Device, Head, Item, Place, Reading, Reject, gap_of, machine_of, problem
+from fleet.cli.archive.told import MAX_KNOWN, Device, Head, Item, Place, Reading, Reject, gap_of, machine_of, problem
 from fleet.errors import Invalid
 
 MAX_LINE_BYTES = 1024 * 1024
 SHOWN_CHARS = 200  # of a rejected line
+TEXTS = ("device", "product", "serial", "site", "series", "unit", "clock")
 NEEDED = ("device", "series", "t_us", "value")
 TOO_LONG = "\0"  # in the place of a line; no other can be so
 BOM = b"\xef\xbb\xbf"
+
+_heads: dict[tuple[Any, ...], Head] = {}
 
 
 def ndjson(file: IO[bytes], start: Place, where: str = "") -> Iterator[Item]:
@@ -28,7 +31,7 @@ def ndjson(file: IO[bytes], start: Place, where: str = "") -> Iterator[Item]:
         if not raw.strip():
             continue
         try:
-            said = json.loads(raw.decode("utf-8"), parse_constant=_refuse)
+            said = _decode(raw.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             yield _reject(place, where, raw, "it is not UTF-8" if isinstance(error, UnicodeError) else "it is not JSON")
             continue
@@ -39,9 +42,8 @@ def ndjson(file: IO[bytes], start: Place, where: str = "") -> Iterator[Item]:
 def _item(place: Place, said: dict[str, Any]) -> Item | str:
     kind = said.get("kind", "reading")
     if kind == "reading":
-        told = (said.get(name) for name in ("device", "product", "serial", "site", "series", "unit", "clock"))
-        device, product, serial, site, series, unit, clock = (one if one is not None else "" for one in told)
-        return _reading(place, (device, product, serial, site, series, unit, clock), said.get("t_us"), said.get("v"))
+        told = tuple(["" if (one := said.get(name)) is None else one for name in TEXTS])
+        return _reading(place, told, said.get("t_us"), said.get("v"))
     if kind == "gap":
         return gap_of(place, said)
     if kind == "device":
@@ -51,9 +53,16 @@ def _item(place: Place, said: dict[str, Any]) -> Item | str:
 
 
 def _reading(place: Place, told: tuple[Any, ...], t_us: object, v: Any) -> Item | str:  # noqa: ANN401 - as told
-    if not all(isinstance(one, str) for one in told):
-        return "device, product, serial, site, series, unit and clock are texts"
-    head = Head._make((*told[:6], told[6] or "unknown"))
+    try:
+        head = _heads.get(told)
+    except TypeError:  # a list or an object in the place of a text
+        head = None
+    if head is None:
+        if not all(isinstance(one, str) for one in told):
+            return "device, product, serial, site, series, unit and clock are texts"
+        if len(_heads) >= MAX_KNOWN:
+            _heads.clear()
+        head = _heads[told] = Head._make((*told[:6], told[6] or "unknown"))
     wrong = problem(head, t_us, v)
     return wrong or Reading(place, head, t_us, v)  # type: ignore[arg-type] # it was looked at
 
@@ -114,7 +123,7 @@ def _row(place: Place, said: dict[str, str]) -> Item | str:
         t_us, v = _int(said["t_us"]), _value(said["value"], said.get("type", ""))
     except ValueError as error:
         return str(error)
-    told = tuple(said.get(name, "") for name in ("device", "product", "serial", "site", "series", "unit", "clock"))
+    told = tuple([said.get(name, "") for name in TEXTS])
     return _reading(place, told, t_us, v)
 
 
@@ -189,3 +198,6 @@ def _shown(text: str) -> str:
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
