@@ -1,6 +1,7 @@
 # make demo    set up everything and run the main job     (ARGS=--check: unattended, with a verdict)
 # make cluster run a fleet of three nodes on this machine (ARGS=--check: unattended, killed on purpose, with a verdict)
 # make test    set up everything and run the tests        (ARGS="-k outbox" …)
+# make test-store    run all tests of the store on SQLite, PostgreSQL 18 and PostgreSQL 16 (the gate: SQLite and 18)
 # make lint    ruff, mypy --strict, import-linter
 # make bench   print the figures                          (BENCH=agent|fleet, BENCH="agent soak")
 # make test-arm64   run the agent's tests on 64-bit ARM, in a Debian root under qemu (not part of the gate)
@@ -14,7 +15,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PARTS := .venv/.parts
 
-.PHONY: demo cluster test test-arm64 lint bench dev wheel docs pins clean
+.PHONY: demo cluster test test-store test-arm64 lint bench dev wheel docs pins clean
 .DEFAULT_GOAL := dev
 
 $(READY): pyproject.toml requirements/dev.txt requirements/bootstrap.txt
@@ -42,6 +43,13 @@ cluster: $(READY) $(PARTS)
 
 test: $(READY) $(PARTS)
 	$(BIN)/python -m pytest $(if $(findstring -n,$(ARGS)),,-n 2 --dist loadgroup) $(ARGS)
+
+# Every test module that asks for a database, whichever it is about.
+STORE = $(filter-out tests/fixtures/%,$(shell grep -l '"databases"' tests/*/*.py))
+
+test-store: $(READY) $(PARTS)
+	FIELDLINE_TEST_POSTGRES=18 $(BIN)/python -m pytest -n 2 --dist loadgroup $(STORE) $(ARGS)
+	FIELDLINE_TEST_POSTGRES=16 $(BIN)/python -m pytest -n 2 --dist loadgroup $(STORE) -k "not sqlite" $(ARGS)
 
 test-arm64:
 	@.ci/arm64 $(ARGS)
