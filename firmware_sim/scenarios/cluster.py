@@ -227,6 +227,7 @@ class Trial:
         else:
             what = "PostgreSQL"
             self._cluster.postgres.kill()
+            struck_us = time.time_ns() // 1000
             self._cluster.postgres.start()
         took_s = self._resumed(struck_us)
         self.faults.append(Fault(what, took_s))

@@ -8,13 +8,16 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from firmware_sim.scenarios.stage import StageError
+from firmware_sim.scenarios.stage import POLL_S, StageError, descendants
 
 VERSION = 18
+GONE_S = 5.0  # that killed processes have to be gone
 UNPRIVILEGED = "nobody"  # PostgreSQL does not run as root
 DEBIAN = Path(f"/usr/lib/postgresql/{VERSION}/bin")
 
@@ -57,10 +60,17 @@ class Postgres:
         return subprocess.run(words, cwd="/", check=False, **self._user).returncode == 0  # noqa: S603 - found above
 
     def kill(self) -> None:
-        """Kill it with all its processes."""
-        if self._server is not None:
-            os.killpg(self._server.pid, signal.SIGKILL)
-            self._server.wait()
+        """Kill it with all its processes; one that lived on for a moment would keep the next from starting."""
+        if self._server is None:
+            return
+        family = (self._server.pid, *descendants(self._server.pid))
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._server.wait()
+        until = time.monotonic() + GONE_S
+        while any(Path(f"/proc/{pid}").exists() for pid in family) and time.monotonic() < until:
+            time.sleep(POLL_S)
 
     def stop(self) -> None:
         """End it, cutting whoever is connected."""

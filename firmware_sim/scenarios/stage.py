@@ -88,7 +88,7 @@ class Stage:
 
     def family(self, name: str) -> Sequence[int]:
         """Return the process ids of a child and of all that it started."""
-        return (self.pid(name), *_descendants(self.pid(name)))
+        return (self.pid(name), *descendants(self.pid(name)))
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a child and to all that it started."""
@@ -104,7 +104,7 @@ class Stage:
         child = self._children.pop(name, None)
         if child is None:
             return
-        family = (child.pid, *_descendants(child.pid))
+        family = (child.pid, *descendants(child.pid))
         if child.poll() is None:
             child.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -153,9 +153,10 @@ def free_ports(count: int) -> Sequence[int]:
         return [int(each.getsockname()[1]) for each in sockets]
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Return the process ids of all that a process has started, and they in turn."""
     try:
         children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-    return [each for child in children for each in (child, *_descendants(child))]
+    return [each for child in children for each in (child, *descendants(child))]

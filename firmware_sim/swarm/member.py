@@ -241,7 +241,7 @@ class Member:
         if link is None:
             return
         self._crew.connected_or_not(self)
-        if link.is_up:
+        if link.was_up:
             self._crew.meter.connected -= 1
         link.close(abruptly=abruptly)
 

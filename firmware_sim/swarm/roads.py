@@ -27,7 +27,7 @@ class Link:
     """One connection to the broker; `on_up`, `on_heard(leaf, payload)`, `on_down(why)`."""
 
     __slots__ = ("_batch_head", "_birth", "_device_id", "_reader", "_will", "channel", "is_up", "on_down", "on_heard",
-                 "on_up")  # fmt: skip
+                 "on_up", "was_up")  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - who, what it says first and last, and whom to tell
         self,
@@ -44,7 +44,7 @@ class Link:
         self.on_up, self.on_heard, self.on_down = on_up, on_heard, on_down
         self._reader = mqtt.Reader()
         self._batch_head = mqtt.publish_head(f"fleet/{device_id}/up/batch")
-        self.is_up = False
+        self.is_up = self.was_up = False  # was_up stays: a link that is lost was counted
         self.channel = Channel(loop, self._opened, self._came, self._lost)
 
     def open(self, server: Server, identity: Path) -> None:
@@ -89,7 +89,7 @@ class Link:
                 return
             self.channel.send(mqtt.subscribe(f"fleet/{self._device_id}/down/#"))
         elif kind == mqtt.SUBACK:
-            self.is_up = True
+            self.is_up = self.was_up = True
             head = mqtt.publish_head(f"fleet/{self._device_id}/up/birth")
             self.channel.send(mqtt.publish(head, self._birth))
             self.on_up()

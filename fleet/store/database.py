@@ -34,7 +34,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fleet.errors import Busy
 from fleet.store import event, migrate
-from fleet.store.engine import may_retry, parse_url, reader_engine, sqlite_path, translate, writer_engine
+from fleet.store.engine import may_retry, parse_url, reader_engine, sqlite_path, translate, was_ended, writer_engine
 from fleet.store.follow import Follower, Subscription
 
 T = TypeVar("T")
@@ -308,7 +308,7 @@ class Database:
                     return _all(group, failed.error), False
                 alone = True
             except DBAPIError as error:
-                if committing and error.connection_invalidated:
+                if committing and error.connection_invalidated and not was_ended(error):
                     return self._unknown(group, error)
                 if not may_retry(error) or self._closing or monotonic() + pause_s > until_s:
                     return _all(group, translate(error)), False

@@ -93,6 +93,11 @@ def may_retry(error: DBAPIError) -> bool:
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRY_SQLSTATES or _is_away(error)
 
 
+def was_ended(error: DBAPIError) -> bool:
+    """Tell whether PostgreSQL had ended the transaction before, since it was idle for too long."""
+    return getattr(error.orig, "sqlstate", None) == "25P03"
+
+
 def _is_away(error: DBAPIError) -> bool:
     """Tell whether PostgreSQL could not be reached."""
     sqlstate = getattr(error.orig, "sqlstate", None) or ""

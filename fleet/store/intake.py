@@ -33,6 +33,12 @@ def lock(conn: Connection, device_id: str) -> None:
         conn.execute(_LOCK, {"device_id": device_id})
 
 
+def lock_all(conn: Connection, device_ids: Sequence[str]) -> None:
+    """Do the same for many devices, in order of id: nodes that lock some of the same wait, and do not deadlock."""
+    if conn.dialect.name != "sqlite":
+        conn.execute(_LOCK_ALL, {"device_ids": list(device_ids)})
+
+
 def standings(conn: Connection, wanted: Iterable[Wanted]) -> dict[str, Standing]:
     """Lock the devices and return how they stand, by id, each with the marks that are wanted; none that is unknown.
 

@@ -17,7 +17,7 @@ from fleet.core.presence import (
     is_stale,
     judge,
 )
-from fleet.store import event
+from fleet.store import event, intake
 from fleet.store.schema import device
 from fleet.store.schema import presence as table
 
@@ -123,6 +123,7 @@ def due(conn: Connection, *, now_us: int, limit: int) -> list[str]:
 
 def announce(conn: Connection, device_ids: Sequence[str], *, now_us: int) -> int:
     """Announce what became of the devices, each change once; returns how many there were."""
+    intake.lock_all(conn, device_ids)
     mine = select(table).where(table.c.device_id.in_(device_ids)).order_by(table.c.device_id).with_for_update()
     announced = 0
     for row in conn.execute(mine).all():
