@@ -7,7 +7,7 @@ a copy may be killed at any point and goes on where it was; a source that was us
 a `copying`, no server starts on the target (fleet/store/migrate.py).
 
 In the end all rows of both sides are read and reckoned up: their number, and the sum of a hash of each modulo 2⁶⁴,
-which does not depend on their order. Leases are not copied: who held one does not run.
+which does not depend on their order. Leases and nodes are not copied: who held one, and was one, does not run.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ from fleet.errors import Misconfigured, Refused
 from fleet.store import partition
 from fleet.store.bulk import insert_all
 from fleet.store.engine import is_sqlite
-from fleet.store.schema import REVISION, lease, metadata
+from fleet.store.schema import REVISION, lease, metadata, node
 from fleet.store.upsert import upsert
 
 ROWS_AT_ONCE = 2000  # in one transaction, or …
 BYTES_AT_ONCE = 8 * 1024 * 1024  # … about so many bytes of bodies
 MODULUS = 1 << 64
-TABLES = tuple(table for table in metadata.sorted_tables if table is not lease)
+TABLES = tuple(table for table in metadata.sorted_tables if table not in (lease, node))
 """What is copied; what others refer to stands first."""
 
 _progress = Table(
