@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from archives import DAY_US, NEVER, OTHER, UNTIL, fill, killed, runner, tree
+from archives import DAY_US, NEVER, OTHER, UNTIL, fill, held, killed, runner
 from batches import T0_US, segment, telemetry
 from desks import DEVICE, Desk, a_desk, alarms
 from seals import seal_some
@@ -30,10 +30,6 @@ async def two_desks(url: str, other: str) -> AsyncIterator[tuple[Desk, Desk]]:
     async with a_desk(url, devices=(DEVICE, OTHER)) as full, a_desk(other, devices=()) as empty:
         await fill(full.fleet)
         yield full, empty
-
-
-def held(path: Path) -> object:
-    return tree(path) if path.is_dir() else path.read_bytes()
 
 
 @pytest.fixture

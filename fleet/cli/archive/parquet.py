@@ -12,6 +12,7 @@ as 64-bit integer where the reading was an integer, `text` a text; a reading wit
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -176,6 +177,8 @@ class _File:
 
     def abandon(self) -> None:
         """Drop the file."""
+        with suppress(OSError):
+            self._writer.close()  # else it closes itself later, into a file that is closed, and complains
         self._out.close()
         part_of(self._path).unlink(missing_ok=True)
 
