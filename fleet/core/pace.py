@@ -3,8 +3,11 @@
     behind   a batch waited for its commit longer than `SLOW_S`, or the queue is more than half full
     ahead    none waited longer than half of that
 
-Once a second the pace is multiplied by `SLOWER` while behind, by `FASTER` while ahead. A device that calls seldom sends
-more at once, which costs the server less a reading; so overload turns into later screens, and nothing is refused yet.
+While behind, the pace is multiplied by `SLOWER`, and then not again until those who were told have had the time to stay
+away (`next_s`, at most `HOLD_S`): the effect of a word shows only when its hearers would have come. While ahead it is
+multiplied by `FASTER` once a second. A device that calls seldom sends more at once, which costs the server less a
+reading; so overload turns into later screens, and nothing is refused yet. A few bad seconds, as when all come back at
+once, cost a factor of two, not hours.
 """
 
 from dataclasses import dataclass
@@ -13,8 +16,9 @@ from agent.wire.limits import MAX_NEXT_S
 
 SLOW_S = 1.0  # between arrival and commit
 FULL = 0.5  # of the queue
-SLOWER, FASTER = 1.5, 0.8
-MAX_FACTOR = 120.0  # times the pace of an idle server: 5 s become ten minutes
+SLOWER, FASTER = 2.0, 0.8
+HOLD_S = 30.0  # at most, between two steps to slower
+LONGEST_S = 600.0  # that anybody is told because of overload
 STEP_S = 1.0
 
 
@@ -27,11 +31,12 @@ class Pace:
     _waited_s: float = 0.0  # the longest since the last step
     _fill: float = 0.0
     _stepped_s: float | None = None
+    _held_until_s: float = 0.0
 
     @property
     def next_s(self) -> float:
         """When to call next, seconds."""
-        return min(self.base_s * self.factor, float(MAX_NEXT_S))
+        return min(self.base_s * self.factor, max(self.base_s, LONGEST_S), float(MAX_NEXT_S))
 
     def note(self, waited_s: float, fill: float, now_s: float) -> None:
         """Take note of one batch: how long it waited, how full the queue is (0…1), at a monotonic time."""
@@ -43,7 +48,9 @@ class Pace:
         if steps < 1:
             return
         if self._waited_s > SLOW_S or self._fill > FULL:
-            self.factor = min(self.factor * SLOWER, MAX_FACTOR)  # once, however long nobody came
+            if now_s >= self._held_until_s and self.base_s * self.factor < LONGEST_S:
+                self.factor *= SLOWER
+                self._held_until_s = now_s + min(self.next_s, HOLD_S)
         elif self._waited_s < SLOW_S / 2:
             self.factor = max(self.factor * FASTER**steps, 1.0)
         self._waited_s = self._fill = 0.0

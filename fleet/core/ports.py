@@ -14,9 +14,6 @@ class DeviceLink(Protocol):
     def is_up(self) -> bool:
         """Whether devices are served."""
 
-    async def wake(self, device_id: str) -> None:
-        """Ask the device to call now."""
-
     async def push_config(self, device_id: str, document: ConfigDocument) -> None:
         """Hand the device its desired config."""
 

@@ -4,7 +4,7 @@
     device says     fleet.<device>.up.batch   → Ingest.take → fleet.<device>.down.ack
                     fleet.<device>.up.birth, will → presence
                     fleet.<device>.up.live    → whoever watches that device, and only then heard at all
-    fleet says      fleet.<device>.down.config, wake, watch
+    fleet says      fleet.<device>.down.config, watch
 
 Callout and ingest are in a queue group, so that one of those who listen takes a message. Where the database is busy no
 ack is sent: the device sends again, or takes the gateway, which says when to come. A session lives as long as one start
@@ -113,10 +113,6 @@ class Link:
         return self._up.is_set()
 
     # DeviceLink: what the API and the jobs ask.
-
-    async def wake(self, device_id: str) -> None:
-        """Ask the device to call now."""
-        await self._say(device_id, Down.WAKE, b"")
 
     async def push_config(self, device_id: str, document: ConfigDocument) -> None:
         """Hand the device its desired config."""

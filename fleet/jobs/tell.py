@@ -94,4 +94,3 @@ async def _push(db: Database, link: DeviceLink, work: Callable[[Connection], Pus
         return
     for device_id in device_ids:
         await link.push_config(device_id, document)
-        await link.wake(device_id)

@@ -27,9 +27,6 @@ class Heard:
         self.said: list[tuple[str, str]] = []
         self.is_up = True
 
-    async def wake(self, device_id: str) -> None:
-        self.said.append(("wake", device_id))
-
     async def push_config(self, device_id: str, document: ConfigDocument) -> None:
         self.said.append((document.toml, device_id))
 
@@ -69,13 +66,10 @@ def test_a_products_config_goes_to_its_devices_but_those_with_their_own(sqlite_u
             await db.write(
                 lambda conn: config.set_document(conn, Target.PRODUCT, "freezer", "# all\n", now_us=NOW_US, by=FLEET)
             )
-            await until(_has(heard, 6), "all are told")
+            await until(_has(heard, 3), "all are told")
 
             assert own[1]
-            assert sorted(heard.said) == sorted(
-                [("# own\n", "own-1"), ("wake", "own-1")]
-                + [(what, name) for what in ("# all\n", "wake") for name in ("f-1", "f-2")]
-            )
+            assert sorted(heard.said) == [("# all\n", "f-1"), ("# all\n", "f-2"), ("# own\n", "own-1")]
 
     asyncio.run(story())
 
@@ -83,7 +77,7 @@ def test_a_products_config_goes_to_its_devices_but_those_with_their_own(sqlite_u
 def test_a_device_that_lost_its_own_config_is_told_its_products_at_once(sqlite_url: str):
     async def story() -> None:
         async with telling(sqlite_url) as (db, heard):
-            for target, name, told in ((Target.PRODUCT, "freezer", 6), (Target.DEVICE, "own-1", 8)):
+            for target, name, told in ((Target.PRODUCT, "freezer", 3), (Target.DEVICE, "own-1", 4)):
                 await db.write(
                     lambda conn, target=target, name=name: config.set_document(
                         conn, target, name, f"# {target}\n", now_us=NOW_US, by=FLEET
@@ -91,9 +85,9 @@ def test_a_device_that_lost_its_own_config_is_told_its_products_at_once(sqlite_u
                 )
                 await until(_has(heard, told), f"all that the {target}'s config is for are told")
             assert await db.write(lambda conn: config.unset(conn, "own-1", now_us=NOW_US, by=FLEET))
-            await until(_has(heard, 10), "the device is told")
+            await until(_has(heard, 5), "the device is told")
 
-            assert heard.said[8:] == [("# product\n", "own-1"), ("wake", "own-1")]
+            assert heard.said[4:] == [("# product\n", "own-1")]
 
     asyncio.run(story())
 

@@ -1,5 +1,7 @@
 """Pace and limits: slower while the server is behind, back when it is not; who sends too much is told when to come."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from agent.wire.codec import encode
 from agent.wire.limits import MAX_NEXT_S
 from agent.wire.messages import Ack, ConfigDocument, Refusal
 from fleet.core.limit import BURST_S, Limit
-from fleet.core.pace import MAX_FACTOR, SLOW_S, Pace
+from fleet.core.pace import HOLD_S, LONGEST_S, SLOW_S, Pace
 from fleet.gateway.answer import encode_ack
 
 
@@ -24,17 +26,38 @@ def test_the_pace_of_a_server_that_keeps_up_is_its_base():
 def test_the_pace_slows_down_while_behind_up_to_a_bound_and_comes_back(waited_s: float, fill: float):
     pace = Pace(5.0)
     seen = []
-    for second in range(60):
+    for second in range(300):
         pace.note(waited_s, fill, float(second))
         seen.append(pace.next_s)
 
     assert seen == sorted(seen)
-    assert seen[4] > 2 * 5.0
-    assert seen[-1] == 5.0 * MAX_FACTOR
+    assert seen[1] == 2 * 5.0
+    assert seen[120] > 10 * 5.0
+    assert seen[-1] == LONGEST_S
 
-    for second in range(60, 120):
+    for second in range(300, 360):
         pace.note(0.01, 0.0, float(second))
     assert pace.next_s == 5.0
+
+
+@pytest.mark.parametrize("base_s", [1.0, 5.0, 60.0, 3600.0])
+def test_nobody_is_told_to_stay_away_longer_before_those_who_were_told_could_have_come(base_s: float):
+    pace = Pace(base_s)
+    told = []
+    for tenth in range(3000):
+        pace.note(9.0, 1.0, tenth / 10)
+        told.append((tenth / 10, pace.next_s))
+
+    steps = [(at_s, before) for (_, before), (at_s, after) in pairwise(told) if after > before]
+    assert all(later - at_s >= min(2 * before, HOLD_S) for (at_s, before), (later, _) in pairwise(steps))
+
+
+def test_some_bad_seconds_do_not_send_devices_away_for_long():
+    pace = Pace(60.0)
+    for second in range(15):
+        pace.note(8.0, 0.9, float(second))
+
+    assert pace.next_s == 120.0
 
 
 def test_the_pace_comes_back_though_nobody_called_for_long():
@@ -46,7 +69,8 @@ def test_the_pace_comes_back_though_nobody_called_for_long():
 
 
 def test_no_device_is_told_to_wait_longer_than_the_contract_allows():
-    assert Pace(3600.0, factor=MAX_FACTOR).next_s == MAX_NEXT_S
+    assert Pace(float(MAX_NEXT_S), factor=100.0).next_s == MAX_NEXT_S
+    assert Pace(5.0, factor=1000.0).next_s == LONGEST_S
 
 
 def test_who_sends_within_its_rate_never_waits():
