@@ -52,12 +52,15 @@ class Settings:
     public_link_port: int = 0  # … and link_port
 
     def __post_init__(self) -> None:
-        for what, port in (("api", self.api_port), ("gateway", self.gateway_port), ("link", self.link_port)):
+        told = (("public-gateway", self.public_gateway_port), ("public-link", self.public_link_port))
+        own = (("api", self.api_port), ("gateway", self.gateway_port), ("link", self.link_port))
+        for what, port in (*own, ("cluster", self.cluster_port), *told):
             if not 0 <= port <= MAX_PORT:
                 raise Misconfigured(f"{port} is not a port", hint=f"Choose --{what}-port from 1 to {MAX_PORT}.")
-        chosen = [port for port in (self.api_port, self.gateway_port, self.link_port) if port]
+        shared = self.cluster_port if self.cluster_key is not None else 0
+        chosen = [port for port in (self.api_port, self.gateway_port, self.link_port, shared) if port]
         if len(set(chosen)) != len(chosen):
-            raise Misconfigured("API, gateway and link need a port each", hint="Choose three different ports.")
+            raise Misconfigured("API, gateway and link need a port each", hint="Choose different ports.")
         self._check_limits()
         if self.cluster_key is not None:
             self._check_cluster()

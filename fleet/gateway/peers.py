@@ -64,6 +64,7 @@ class Peers:
         self._clients: dict[str, Client] = {}
         self._hearings: list[_Hearing] = []
         self._seldom = Seldom(SAID_EVERY_S)
+        self._has_beaten = False
         self.count = 1  # of nodes that are up, this one included
 
     async def run(self) -> None:
@@ -108,7 +109,12 @@ class Peers:
     async def _meet(self, started_us: int) -> set[str]:
         """Write this node's row, and return the addresses of the others that are up."""
         own = self._own
-        await self._db.write(lambda conn: node.beat(conn, own.address, own.holder, own.version, started_us=started_us))
+        before = await self._db.write(
+            lambda conn: node.beat(conn, own.address, own.holder, own.version, started_us=started_us)
+        )
+        if self._has_beaten and before not in (None, own.holder):
+            self._warn(own.address, "another node has this node's address", "choose --cluster-host for each machine")
+        self._has_beaten = True
         others = {one.address for one in await self._db.read(node.every) if one.is_up} - {own.address}
         self.count = 1 + len(others)
         self._met(self.count)

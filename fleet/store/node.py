@@ -30,12 +30,14 @@ class Node:
     jobs: tuple[str, ...] = ()  # that it does at present
 
 
-def beat(conn: Connection, address: str, holder: str, version: str, *, started_us: int) -> None:
-    """Say that the node is there."""
+def beat(conn: Connection, address: str, holder: str, version: str, *, started_us: int) -> str | None:
+    """Say that the node is there; returns who said so before at this address, None if nobody did."""
     now_us = clock_us(conn)
+    before = conn.execute(select(table.c.holder).where(table.c.address == address)).scalar_one_or_none()
     facts = {"holder": holder, "version": version, "started_us": started_us, "seen_us": now_us}
     upsert(conn, table, ("address",), {"address": address, **facts})
     conn.execute(delete(table).where(table.c.seen_us < now_us - FORGOTTEN_S * US_PER_S))
+    return before
 
 
 def leave(conn: Connection, address: str) -> None:
