@@ -11,7 +11,7 @@ import pytest
 
 from firmware_sim.scenarios.cluster import LIMIT_S, run
 
-pytestmark = pytest.mark.xdist_group("swarm")
+pytestmark = [pytest.mark.xdist_group("swarm"), pytest.mark.timeout(300)]
 
 if shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None and os.environ.get("CI") != "true":
     pytest.skip("NOT TESTED WITH A BALANCER: haproxy is not installed", allow_module_level=True)
