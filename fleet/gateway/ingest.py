@@ -169,7 +169,7 @@ class Ingest:
             standing = intake.standing(conn, device_id)
             _note_agent(conn, standing, birth.agent_version)
             facts = {"connection": birth.connection, "boot_id": birth.boot_id}
-            presence.birth(conn, device_id, **facts, next_s=self._next_s(), now_us=received_us)  # type: ignore[arg-type] # by name
+            presence.birth(conn, device_id, standing.facts, **facts, next_s=self._next_s(), now_us=received_us)  # type: ignore[arg-type] # by name
 
         await self._db.write(work)
 

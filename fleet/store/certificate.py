@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from fleet.core.actor import of_device
 from fleet.core.event import Event
@@ -21,6 +21,12 @@ from fleet.store.schema import certificate as table
 from fleet.store.schema import device as device_table
 
 DAY_US = 86_400 * 1_000_000
+
+_CHECK = (
+    select(table, device_table.c.revoked_us.label("device_revoked_us"), device_table.c.product_id)
+    .join(device_table, device_table.c.id == table.c.device_id)
+    .where(table.c.fingerprint == bindparam("shown"))
+)
 
 
 class CertificateUnknown(Refused):
@@ -52,11 +58,7 @@ def check(conn: Connection, fingerprint: str, *, now_us: int, grace_us: int = 0)
 
     Raises CertificateUnknown, CertificateRevoked, CertificateExpired.
     """
-    row = conn.execute(
-        select(table, device_table.c.revoked_us.label("device_revoked_us"), device_table.c.product_id)
-        .join(device_table, device_table.c.id == table.c.device_id)
-        .where(table.c.fingerprint == fingerprint)
-    ).one_or_none()
+    row = conn.execute(_CHECK, {"shown": fingerprint}).one_or_none()
     if row is None:
         raise CertificateUnknown(
             "this fleet does not know the certificate",

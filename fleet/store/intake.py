@@ -25,6 +25,7 @@ _LOCK_ALL = (
     .order_by(device.c.id)
     .with_for_update(key_share=True)
 )
+_NOTE_AGENT = update(device).where(device.c.id == bindparam("device"))  # sets what it is given
 
 
 def lock(conn: Connection, device_id: str) -> None:
@@ -87,7 +88,7 @@ def trouble(device_id: str, found: Standing | None) -> FleetError | None:
 
 def note_agent(conn: Connection, device_id: str, agent_version: str) -> None:
     """Note the release of the agent that the device runs."""
-    conn.execute(update(device).where(device.c.id == device_id).values(agent_version=agent_version))
+    conn.execute(_NOTE_AGENT, {"device": device_id, "agent_version": agent_version})
 
 
 def _statement(source: Any, device_id: Any, store_id: Any, lane: Any) -> Select[Any]:  # noqa: ANN401 - expressions

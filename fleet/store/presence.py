@@ -29,12 +29,14 @@ TEXTS = {
 }
 LINK_ENDED = "{} is late: its link ended, and it was not heard since."
 
+_ONE = select(table).where(table.c.device_id == bindparam("device"))
 _NOTE = update(table).where(table.c.device_id == bindparam("device"))  # sets what it is given
+_NEW = insert(table)
 
 
 def get(conn: Connection, device_id: str) -> Facts | None:
     """Return what is known of one device's calls, None if it never called."""
-    row = conn.execute(select(table).where(table.c.device_id == device_id)).one_or_none()
+    row = conn.execute(_ONE, {"device": device_id}).one_or_none()
     return None if row is None else facts_of(row)
 
 
@@ -79,7 +81,7 @@ def seen(  # noqa: PLR0913 - the facts of one call
     if is_new:
         values |= {"state": Presence.ONLINE.value, "since_us": now_us}
     if facts is None:
-        conn.execute(insert(table).values(**{"device_id": device_id, "next_s": 0, "link_up": False, **values}))
+        conn.execute(_NEW, {"device_id": device_id, "next_s": 0, "link_up": False, **values})
     else:
         conn.execute(_NOTE, {"device": device_id, **values})
     if is_new:
@@ -87,10 +89,9 @@ def seen(  # noqa: PLR0913 - the facts of one call
 
 
 def birth(  # noqa: PLR0913 - the facts of one link
-    conn: Connection, device_id: str, *, connection: int, boot_id: str, next_s: int, now_us: int
+    conn: Connection, device_id: str, facts: Facts | None, *, connection: int, boot_id: str, next_s: int, now_us: int
 ) -> bool:
     """Note a link that came up; tells whether it counted (one older than the link that is known does not)."""
-    facts = get(conn, device_id)
     if facts is not None and is_stale(connection, boot_id, facts):
         return False
     seen(conn, device_id, facts, now_us=now_us, next_s=next_s, boot_id=boot_id, connection=connection)
@@ -130,8 +131,7 @@ def announce(conn: Connection, device_ids: Sequence[str], *, now_us: int) -> int
         facts = facts_of(row)
         state, since_us = judge(facts, now_us)
         if state.value != row.state:
-            changed = update(table).where(table.c.device_id == row.device_id)
-            conn.execute(changed.values(state=state.value, since_us=since_us))
+            conn.execute(_NOTE, {"device": row.device_id, "state": state.value, "since_us": since_us})
             is_cut_off = state is Presence.LATE and facts.link_ended_us == since_us - LATE_GRACE_S * US_PER_S
             text = LINK_ENDED if is_cut_off else TEXTS[state]
             event.append(conn, _told(row.device_id, state, text, t_us=since_us, received_us=now_us))

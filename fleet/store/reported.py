@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from agent.wire.messages import ConfigOutcome, Reported
 from fleet.core.actor import of_device
@@ -12,6 +12,10 @@ from fleet.store.schema import reported
 
 KINDS = frozenset(f"config.{outcome}" for outcome in ConfigOutcome if outcome is not ConfigOutcome.SEEDED)
 """Kinds of event that are made of what devices report; a device's own events of these kinds say the same again."""
+
+_ONE = select(reported).where(reported.c.device_id == bindparam("device"))
+_NEW = insert(reported)
+_NOTE = update(reported).where(reported.c.device_id == bindparam("device"))  # sets what it is given
 
 _TEXTS = {
     ConfigOutcome.TRYING: "{device} tries config {said.handled}; it keeps it if it stays well.",
@@ -26,7 +30,7 @@ def record(conn: Connection, device_id: str, said: Reported, *, t_us: int, recei
 
     Appends config.trying, config.applied, config.refused or config.rolled_back.
     """
-    row = conn.execute(select(reported).where(reported.c.device_id == device_id)).one_or_none()
+    row = conn.execute(_ONE, {"device": device_id}).one_or_none()
     values = {
         "handled": said.handled,
         "outcome": said.outcome.value,
@@ -35,11 +39,11 @@ def record(conn: Connection, device_id: str, said: Reported, *, t_us: int, recei
         "reason": said.reason,
     }
     if row is None:
-        conn.execute(insert(reported).values(device_id=device_id, t_us=t_us, **values))
+        conn.execute(_NEW, {"device_id": device_id, "t_us": t_us, **values})
     elif all(getattr(row, name) == value for name, value in values.items()) or row.t_us > t_us:
         return
     else:
-        conn.execute(update(reported).where(reported.c.device_id == device_id).values(t_us=t_us, **values))
+        conn.execute(_NOTE, {"device": device_id, "t_us": t_us, **values})
     if said.outcome is ConfigOutcome.SEEDED or (row is not None and _is_told(row, said)):
         return
     kind = f"config.{said.outcome}"
