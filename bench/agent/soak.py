@@ -3,7 +3,8 @@
     SECONDS=3600 SEED=1 python bench/agent/soak.py
 
 A fault on a board comes every 10 s, one on a process every 3 minutes (on average, chance seeded by SEED); in a run of
-less than an hour more often. Memory is that of the agent, from a minute after each of its starts.
+less than an hour more often. The agent is killed in the first quarter alone; its memory counts from five minutes after
+each of its starts.
 """
 
 import os
@@ -32,6 +33,8 @@ def main() -> None:
     if looks:
         slope = found.slope_mb_h()
         print(f"RSS {min(looks):.1f} to {max(looks):.1f} MB in {len(looks)} looks, over {len(found.memory)} lives")
+        longest_s = max(life[-1][0] - life[0][0] for life in found.memory)
+        print(f"the longest life was looked at for {longest_s / 60:.0f} min")
         print(f"RSS slope {slope:.2f} MB/h, limit {LIMIT_MB_H:g}, ratio {slope / LIMIT_MB_H:.2f}")
 
 
