@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS / "fixtures"))
 
+# Some modules import it and others name it as a plugin: it is rewritten whichever comes first.
+pytest.register_assert_rewrite("databases")
+
 # A shell that runs us in the background has SIGINT ignored, and every program that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

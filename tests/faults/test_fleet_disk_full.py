@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.xdist_group("loss"), pytest.mark.timeout(240)]
 
 MIB = 2**20
 FOR_S = 16.0
-FULL_S = 3.0  # long enough for every device to call in vain, on either road
+FULL_S = 3.0  # long enough for every device to call
+REFUSALS = ("gateway: 503", "link: no ack in time")  # SQLite's log may have room for some calls: which, is chance
 SWARM = ("--devices", "20", "--series", "4", "--every", "0.2s", "--road", "half")
 
 
@@ -93,7 +94,7 @@ def test_a_full_disk_is_told_loses_nothing_and_is_recovered_from(kind: str, tmp_
     assert "Free space on the server" in refused["hint"]
     assert report["verdict"]["clean"], report["verdict"]
     assert report["verdict"]["acked"] == report["verdict"]["stored"] > 0
-    assert report["errors"]["gateway: 503"] > 0
+    assert sum(report["errors"].get(refusal, 0) for refusal in REFUSALS) > 0
     assert report["counts"]["batches"] > report["counts"]["acks"]
     assert [one for one in told["findings"] if one["level"] == "fail" and one["check"] != "disk"] == []
 

@@ -1,5 +1,6 @@
 """The schedule explorer has teeth: it finds what is wrong with machines that are broken on purpose."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,7 @@ class AsksNoQuestions(Uplink):
 
 
 FOUND = "stored twice|given up unstored|set aside what|never arrived"
+SEARCHES = 8  # at most; most often the first one finds it
 MUTANTS = (GivesUpWhatItSent, BelievesAnyAck, AsksNoQuestions)
 
 
@@ -54,5 +56,13 @@ def test_a_broken_machine_is_found_out(mutant: type[Uplink], monkeypatch: pytest
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    with pytest.raises(AssertionError, match=FOUND):
-        run_state_machine_as_test(seed(1)(explorer.SyncSchedule), settings=few)
+    assert any(_finds(number, few) for number in range(1, SEARCHES + 1))
+
+
+def _finds(number: int, few: settings) -> bool:
+    """Search once. What a seed leads to depends on all code: Hypothesis takes constants out of it."""
+    try:
+        run_state_machine_as_test(seed(number)(explorer.SyncSchedule), settings=few)
+    except AssertionError as error:
+        return re.search(FOUND, str(error)) is not None
+    return False
