@@ -213,6 +213,7 @@ def test_a_network_that_is_cut_costs_nothing_but_time(
     monkeypatch.setattr(keep, "WAIT_S", 0.01)
     monkeypatch.setattr(text, "KEEP_S", 0.0)
     cuts = [6000, 300, 5000]  # bytes that each of the first connections carries
+    running: set[asyncio.Task[None]] = set()
 
     async def story() -> None:
         async with a_full_desk(sqlite_url) as desk:
@@ -228,15 +229,23 @@ def test_a_network_that_is_cut_costs_nothing_but_time(
             async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 there, to_there = await asyncio.open_connection("127.0.0.1", port)
                 left = cuts.pop(0) if cuts else FAR_US
-                with contextlib.closing(writer), contextlib.closing(to_there):
-                    up = asyncio.create_task(carry(reader, to_there, FAR_US))
-                    await carry(there, writer, left)
-                    up.cancel()
+                up = asyncio.create_task(carry(reader, to_there, FAR_US))
+                down = asyncio.create_task(carry(there, writer, left))
+                running.update((up, down))
+                await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+                for way in (up, down):
+                    way.cancel()
+                await asyncio.wait((up, down))
+                for end in (writer, to_there):
+                    end.close()
+                    with contextlib.suppress(OSError):
+                        await end.wait_closed()
 
             async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
                 url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
                 words = ("export", "--to", UNTIL, "--format", form, "--out")
                 done = await runner(desk)(*words, str(tmp_path / "cut"), url=url)
+                await asyncio.wait(running)
             await runner(desk)(*words, str(tmp_path / "whole"))
             begun = await desk.fleet.events("export.begun")
 

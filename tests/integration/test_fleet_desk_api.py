@@ -468,7 +468,7 @@ def test_health_needs_no_token_and_claims_go_to_their_issuer(sqlite_url: str) ->
         async with a_desk(sqlite_url) as desk:
             nobody = {"Authorization": ""}
             healthy = await desk.read.get(f"{desk.url}/healthz", headers=nobody)
-            assert healthy.json() == {"status": "ok", "version": "9.9"}
+            assert healthy.json() == {"status": "ok", "version": "9.9", "link": True}
             assert (await desk.read.get("/openapi.json", headers=nobody)).json()["openapi"] == "3.1.0"
             made = await desk.admin.post("/claims", json={"product": "freezer", "serial": None, "expires_s": 60})
             assert (made.status_code, made.json()["claim"]) == (201, "fl1/user:admin-1")
