@@ -109,13 +109,13 @@ def decide(standing: Standing, batch: Batch, rows: Sequence[Row], *, received_us
 
 
 def is_ordinary(standing: Standing, batch: Batch, effects: Effects) -> bool:
-    """Tell whether all that a batch changes is telemetry, its mark, latest values and what is known of the device.
+    """Tell whether all that a batch changes is rows, their mark, latest values and what is known of the device.
 
-    Everything else has more to say: an event, an alarm, a gap, a new config. Fleet rules are the caller's question.
+    Everything else has more to say: an alarm, a gap, a new config. Fleet rules are the caller's question.
     """
     return (
-        batch.lane is Lane.TELEMETRY
-        and effects.problem is None
+        effects.problem is None
+        and all(row.alarm is None and row.gap is None for row in batch.events)
         and not effects.holes
         and (batch.store_id, batch.lane) not in standing.gaps_ahead
         and standing.desired in (0, batch.reported.handled)

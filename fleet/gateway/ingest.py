@@ -105,6 +105,20 @@ class Taken:
         return self.device_id, self.told.store_id, self.told.lane
 
 
+@dataclass(frozen=True, slots=True)
+class Born:
+    """A link that came up."""
+
+    device_id: str
+    told: Birth
+    received_us: int
+
+    @property
+    def key(self) -> Wanted:
+        """Device; no store is asked for."""
+        return self.device_id, "", Lane.TELEMETRY
+
+
 class Ingest:
     """Takes what devices send, over whichever road."""
 
@@ -162,16 +176,11 @@ class Ingest:
         aside.add_done_callback(lambda _: submit())
 
     async def birth(self, device_id: str, birth: Birth) -> None:
-        """Note that a device's link came up."""
-        received_us = self._now_us()
-
-        def work(conn: Connection) -> None:
-            standing = intake.standing(conn, device_id)
-            _note_agent(conn, standing, birth.agent_version)
-            facts = {"connection": birth.connection, "boot_id": birth.boot_id}
-            presence.birth(conn, device_id, standing.facts, **facts, next_s=self._next_s(), now_us=received_us)  # type: ignore[arg-type] # by name
-
-        await self._db.write(work)
+        """Note that a device's link came up; a birth of an older link changes nothing. Raises as `take` does."""
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        born = Born(device_id, birth, self._now_us())
+        self._db.submit(self.store_all, born, partial(settle, committed), first=True)
+        await committed
 
     async def will(self, device_id: str, will: Will) -> None:
         """Note that a device's link broke; the will of an older link changes nothing."""
@@ -185,27 +194,26 @@ class Ingest:
 
     # In the transaction.
 
-    def store_all(self, conn: Connection, taken: Sequence[Taken]) -> list[Ack | FleetError]:
-        """Store batches, in order: the ordinary ones together, each other one by itself."""
+    def store_all(self, conn: Connection, taken: Sequence[Taken | Born]) -> list[Ack | FleetError | None]:
+        """Store batches and births, in order: the ordinary ones together, each other one by itself."""
         keys = [one.key for one in taken]
         standings = intake.standings(conn, keys)
         gathered = Gathered()
-        answers: list[Ack | FleetError] = []
+        answers: list[Ack | FleetError | None] = []
         for one in taken:
             standing = standings.get(one.device_id)
             trouble = intake.trouble(one.device_id, standing)
             if standing is None or trouble is not None:
                 answers.append(trouble or unknown(one.device_id))
                 continue
-            told = one.told
+            if isinstance(one, Born):
+                gathered.birth(standing, one.told, received_us=one.received_us, next_s=self._next_s())
+                answers.append(None)
+                continue
             self._note_product(standing)
-            effects = None if told is None else decide(standing, told, one.rows, received_us=one.received_us)
-            if told is not None and effects is not None and self._is_ordinary(conn, standing, told, effects):
-                health = _health_json(told)
-                next_s = max(self._next_s(one.owed_s), told.next_s)
-                gathered.add(
-                    standing, told, effects, one.payload, received_us=one.received_us, next_s=next_s, health_json=health
-                )
+            effects = None if one.told is None else decide(standing, one.told, one.rows, received_us=one.received_us)
+            if one.told is not None and effects is not None and self._is_ordinary(conn, standing, one.told, effects):
+                self._gather(gathered, one, standing, one.told, effects)
                 answers.append(self._ack(one, standing, acked_seq=effects.acked_seq))
                 continue
             gathered.write(conn)
@@ -216,8 +224,21 @@ class Ingest:
         return answers
 
     def _is_ordinary(self, conn: Connection, standing: Standing, told: Batch, effects: Effects) -> bool:
-        return is_ordinary(standing, told, effects) and not config.rules_of(
-            conn, standing.desired, standing.desired_hash
+        if not is_ordinary(standing, told, effects):
+            return False
+        return told.lane is Lane.EVENTS or not config.rules_of(conn, standing.desired, standing.desired_hash)
+
+    def _gather(self, gathered: Gathered, one: Taken, standing: Standing, told: Batch, effects: Effects) -> None:
+        new_events = [row for row in told.events if effects.mark is not None and row.seq >= effects.rows[0].seq]
+        gathered.add(
+            standing,
+            told,
+            effects,
+            one.payload,
+            events=lanes.events_of(one.device_id, told.store_id, new_events, received_us=one.received_us),
+            received_us=one.received_us,
+            next_s=max(self._next_s(one.owed_s), told.next_s),
+            health_json=_health_json(told),
         )
 
     def _store(self, conn: Connection, taken: Taken, standing: Standing, effects: Effects | None) -> Ack:

@@ -61,9 +61,13 @@ def store_events(
             about = {"t_us": row.t_us, "received_us": received_us}
             alarm.apply_change(conn, device_id, row.alarm, **about, origin="edge", why=why, log=row.log)
             continue  # the alarm's own events say it, with the alarm's number
-        if row.kind in reported.KINDS:
-            continue  # written from the reported state, which says the same and cannot be lost
-        event.append(conn, _device_event(device_id, store_id, row, received_us))
+        event.append_all(conn, events_of(device_id, store_id, [row], received_us=received_us))
+
+
+def events_of(device_id: str, store_id: str, rows: Sequence[DeviceEvent], *, received_us: int) -> list[Event]:
+    """Return the fleet's events that rows of the events lane are, of which none is an alarm."""
+    # What became of a config is written from the reported state, which says the same and cannot be lost.
+    return [_device_event(device_id, store_id, row, received_us) for row in rows if row.kind not in reported.KINDS]
 
 
 def _device_event(device_id: str, store_id: str, row: DeviceEvent, received_us: int) -> Event:

@@ -1,6 +1,6 @@
 """The fleet's side of the link: nats-py on the broker's loopback port.
 
-    broker asks     $SYS.REQ.USER.AUTH        → admit.py: a grant or a refusal
+    broker asks     $SYS.REQ.USER.AUTH        → Admission: a grant or a refusal
     device says     fleet.<device>.up.batch   → Ingest.take → fleet.<device>.down.ack
                     fleet.<device>.up.birth, will → presence
                     fleet.<device>.up.live    → whoever watches that device, and only then heard at all
@@ -35,7 +35,7 @@ from agent.wire.messages import Ack, Birth, ConfigDocument, Live, Watch, Will
 from agent.wire.topics import Down, Up, device_of, down, subject, up
 from fleet.errors import Busy, FleetError, NotFound, Refused
 from fleet.gateway import callout
-from fleet.gateway.admit import admit
+from fleet.gateway.admit import Admission, Callout
 from fleet.gateway.answer import encode_ack
 from fleet.gateway.broker import ACCOUNT, Access, Broker
 from fleet.gateway.ingest import Ingest
@@ -59,7 +59,6 @@ MAX_SMALL_BYTES = 4096  # of a birth or a will
 MAX_PENDING = 8192  # messages that the broker sent and nobody has looked at; what is beyond comes again, unacked
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of their payloads
 MAX_ACKS = 4096  # acks that wait to be said, where the broker does not take them; what is beyond is asked for again
-MAX_ADMITTING = 256  # callouts at once; beyond it the broker's own limits make devices wait
 
 log = structlog.get_logger(part="link")
 
@@ -157,12 +156,11 @@ class Link:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(connected(access, Access.USER, closed))
             self._system = await stack.enter_async_context(connected(access, Access.SYSTEM_USER, closed))
-            admitting = asyncio.Semaphore(MAX_ADMITTING)
+            admission = Admission(self._db, access.issuer, partial(publish, client), self._seldom)
             async with asyncio.TaskGroup() as group:
 
                 async def on_callout(msg: Msg) -> None:
-                    await admitting.acquire()
-                    group.create_task(self._admit(access, msg)).add_done_callback(lambda _: admitting.release())
+                    await admission.ask(Callout(msg.reply, msg.data))
 
                 turns = Turns(group, self._handle)
 
@@ -180,6 +178,7 @@ class Link:
                 self._client, self._group = client, group
                 group.create_task(self._say_acks(), name="acks")
                 group.create_task(self._say_news(), name="news")
+                admitting = group.create_task(admission.run(), name="admission")
                 try:
                     for device_id in list(self._watched):
                         await self._listen(device_id, anew=True)
@@ -187,6 +186,7 @@ class Link:
                     self._up.set()
                     await closed.wait()
                 finally:
+                    admitting.cancel()
                     self._up.clear()
                     self._client = self._system = self._group = None
                     self._has_acks.set()  # the tasks that say them end
@@ -201,11 +201,6 @@ class Link:
         for _ in range(CUT_AGAIN):
             await asyncio.sleep(CUT_AGAIN_S)
             await self._cut(device_id)
-
-    async def _admit(self, access: Access, msg: Msg) -> None:
-        answer = await admit(self._db, access.issuer, msg.data, self._seldom)
-        if answer is not None and self._client is not None:
-            await publish(self._client, msg.reply, answer)
 
     async def _handle(self, device_id: str, msg: Msg) -> None:
         """Take one message of a device."""

@@ -34,27 +34,17 @@ def insert_all(conn: Connection, table: Table, names: tuple[str, ...], rows: Row
         _copy(conn, table, names, rows)
 
 
-def upsert_all(  # noqa: PLR0913 - a statement's parts
-    conn: Connection,
-    table: Table,
-    key: tuple[str, ...],
-    names: tuple[str, ...],
-    rows: Rows,
-    *,
-    keep: tuple[str, ...] = (),
-) -> None:
+def upsert_all(conn: Connection, table: Table, key: tuple[str, ...], names: tuple[str, ...], rows: Rows) -> None:
     """Insert the rows or set those that have their keys, each key once.
 
-    A row that is there keeps its columns `keep`, and what it holds where the new value is None.
+    A row that is there keeps what it holds where the new value is None.
     """
     if not rows:
         return
     if conn.dialect.name == "sqlite":
-        _insert_some(conn, table, names, _on_conflict(table, key, names, keep), rows)
+        _insert_some(conn, table, names, _on_conflict(table, key, names), rows)
     else:
-        conn.exec_driver_sql(
-            _unnest(table, key, names, keep), tuple(list(column) for column in zip(*rows, strict=True))
-        )
+        conn.exec_driver_sql(_unnest(table, key, names), tuple(list(column) for column in zip(*rows, strict=True)))
 
 
 def _insert_some(conn: Connection, table: Table, names: tuple[str, ...], then: str, rows: Rows) -> None:
@@ -73,16 +63,16 @@ def _insert(table: Table, names: tuple[str, ...], rows: int) -> str:
 
 
 @lru_cache(MAX_STATEMENTS)
-def _unnest(table: Table, key: tuple[str, ...], names: tuple[str, ...], keep: tuple[str, ...]) -> str:
+def _unnest(table: Table, key: tuple[str, ...], names: tuple[str, ...]) -> str:
     columns = ", ".join(names)
     arrays = ", ".join(f"%s::{_type(table, name)}[]" for name in names)
     insert = f"INSERT INTO {table.name} ({columns}) SELECT * FROM unnest({arrays})"  # noqa: S608 - the schema's own names
-    return insert + _on_conflict(table, key, names, keep)
+    return insert + _on_conflict(table, key, names)
 
 
 @lru_cache(MAX_STATEMENTS)
-def _on_conflict(table: Table, key: tuple[str, ...], names: tuple[str, ...], keep: tuple[str, ...]) -> str:
-    rest = [name for name in names if name not in key and name not in keep]
+def _on_conflict(table: Table, key: tuple[str, ...], names: tuple[str, ...]) -> str:
+    rest = [name for name in names if name not in key]
     sets = ", ".join(f"{name} = coalesce(excluded.{name}, {table.name}.{name})" for name in rest)
     return f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sets}"
 

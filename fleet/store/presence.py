@@ -14,7 +14,6 @@ from fleet.core.presence import (
     US_PER_S,
     Facts,
     Presence,
-    is_stale,
     judge,
 )
 from fleet.store import event, intake
@@ -65,7 +64,6 @@ def seen(  # noqa: PLR0913 - the facts of one call
     next_s: int | None = None,
     boot_id: str | None = None,
     health_json: str | None = None,
-    connection: int | None = None,
 ) -> None:
     """Note that the device was heard; None leaves a fact as it is. Announces device.online if it was not."""
     values: dict[str, object] = {
@@ -73,8 +71,6 @@ def seen(  # noqa: PLR0913 - the facts of one call
         "next_s": next_s,
         "boot_id": boot_id,
         "health": health_json,
-        "connection": connection,
-        "link_up": True if connection is not None else None,
     }
     values = {name: value for name, value in values.items() if value is not None}
     is_new = facts is None or facts.announced is not Presence.ONLINE
@@ -86,16 +82,6 @@ def seen(  # noqa: PLR0913 - the facts of one call
         conn.execute(_NOTE, {"device": device_id, **values})
     if is_new:
         event.append(conn, online(device_id, now_us))
-
-
-def birth(  # noqa: PLR0913 - the facts of one link
-    conn: Connection, device_id: str, facts: Facts | None, *, connection: int, boot_id: str, next_s: int, now_us: int
-) -> bool:
-    """Note a link that came up; tells whether it counted (one older than the link that is known does not)."""
-    if facts is not None and is_stale(connection, boot_id, facts):
-        return False
-    seen(conn, device_id, facts, now_us=now_us, next_s=next_s, boot_id=boot_id, connection=connection)
-    return True
 
 
 def will(conn: Connection, device_id: str, *, connection: int, now_us: int) -> bool:

@@ -426,6 +426,39 @@ def test_a_will_of_an_older_link_is_ignored_and_that_of_the_newest_is_told_after
     ]
 
 
+def test_of_births_stored_together_the_newest_link_counts_and_after_a_reboot_the_last(database_url: str):
+    async def story() -> list[Any]:
+        async with a_fleet(database_url) as fleet:
+            births = [Birth(1, 8, T0_US, "boot-1", "0.1.0"), Birth(1, 7, T0_US, "boot-1", "0.1.0")]
+            await asyncio.gather(*(fleet.ingest.birth(DEVICE, one) for one in births))
+            same_boot = await fleet.db.read(lambda conn: presence.get(conn, DEVICE))
+            await fleet.ingest.birth(DEVICE, Birth(1, 3, T0_US, "boot-2", "0.1.0"))
+            rebooted = await fleet.db.read(lambda conn: presence.get(conn, DEVICE))
+            return [same_boot, rebooted]
+
+    same_boot, rebooted = run(story())
+
+    assert (same_boot.connection, same_boot.boot_id, same_boot.link_up) == (8, "boot-1", True)
+    assert (rebooted.connection, rebooted.boot_id, rebooted.link_up) == (3, "boot-2", True)
+
+
+def test_a_link_of_a_device_that_may_not_speak_is_refused_and_takes_no_other_down(database_url: str):
+    async def story() -> list[Any]:
+        async with a_fleet(database_url) as fleet:
+            await fleet.db.write(lambda conn: add_device(conn, "stolen"))
+            await fleet.db.write(lambda conn: device.revoke(conn, "stolen", "stolen", now_us=T0_US, by=FLEET))
+            births = [fleet.ingest.birth(one, Birth(1, 1, T0_US, "b", "1")) for one in (DEVICE, "stolen", "nobody")]
+            outcomes = await asyncio.gather(*births, return_exceptions=True)
+            return [*outcomes, await fleet.db.read(lambda conn: presence.get(conn, DEVICE))]
+
+    known, revoked, unknown, facts = run(story())
+
+    assert known is None
+    assert isinstance(revoked, Refused)
+    assert isinstance(unknown, NotFound)
+    assert facts.link_up
+
+
 def test_an_agent_that_is_back_within_the_grace_was_never_late(database_url: str):
     async def story() -> list[Any]:
         async with a_fleet(database_url) as fleet:

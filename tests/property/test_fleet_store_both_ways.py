@@ -1,4 +1,4 @@
-"""Ingest stores ordinary batches together and all else one by one: whichever way a schedule takes, the same is there.
+"""Ingest stores what is ordinary together and all else one by one: whichever way a schedule takes, the same is there.
 
 Every schedule is given to the fleet twice, to devices of two names: all at once, and each batch by itself the general
 way. Then every table must hold the same of both.
@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
-from agent.wire.messages import ConfigOutcome, Gap, Health, Lane, Newest, Reported
+from agent.wire.messages import Birth, ConfigOutcome, Gap, Health, Lane, Newest, Reported
 from fleet.core.actor import FLEET
 from fleet.gateway import ingest
-from fleet.gateway.ingest import Taken
+from fleet.gateway.ingest import Born, Taken
 from fleet.store import config, device
 from fleet.store.config import Target
 from fleet.store.schema import metadata
@@ -37,16 +37,20 @@ OUTCOMES = [SEEDED, Reported(1, ConfigOutcome.APPLIED, 1, "x", ""), Reported(2, 
 
 @dataclass(frozen=True)
 class Step:
-    """One batch of a schedule: of which device, and its bytes."""
+    """One batch or birth of a schedule: of which device, and what it says."""
 
     device: int
-    payload: bytes
+    said: bytes | Birth
     after_s: int
 
 
 @st.composite
 def steps(draw: st.DrawFn) -> Step:
-    kind = draw(st.sampled_from(["telemetry"] * 8 + ["events", "garbage", "ahead", "snapshot"]))
+    kind = draw(
+        st.sampled_from(
+            ["telemetry"] * 8 + ["events", "events", "gap", "birth", "birth", "garbage", "ahead", "snapshot"]
+        )
+    )
     head: dict[str, Any] = {"store_id": draw(st.sampled_from(["s1", "s1", "s1", "s2"]))}
     if draw(st.integers(0, 5)) == 0:
         head |= draw(
@@ -61,11 +65,15 @@ def steps(draw: st.DrawFn) -> Step:
     prev_seq = draw(st.sampled_from([None, None, 0, 1, 3]))
     head["prev_seq"] = prev_seq if prev_seq is not None and prev_seq < seqs[0] else seqs[0] - 1
     value = draw(st.sampled_from([1.5, 9.0, 9.0, None, "x", 7]))
-    payload = {
+    kind_of_event = draw(st.sampled_from(["agent.started", "config.applied", "device.lost"]))
+    boot_id = draw(st.sampled_from(["boot-1", "boot-2"]))
+    said: bytes | Birth = {
         "telemetry": lambda: telemetry(
             [segment(n, [value, 2.0 * n], t0_us=T0_US + n * STEP_US + shift_us) for n in seqs], **head
         ),
-        "events": lambda: events(
+        "events": lambda: events([event(n, kind_of_event) for n in seqs], **head),
+        "birth": lambda: Birth(1, start, T0_US, boot_id, "0.3.0"),
+        "gap": lambda: events(
             [event(n) for n in seqs[:-1]]
             + [event(seqs[-1], "gap.recorded", gap=Gap(Lane.TELEMETRY, 2, start + 1, T0_US, T0_US, 3, "shed"))],
             **head,
@@ -74,7 +82,7 @@ def steps(draw: st.DrawFn) -> Step:
         "ahead": lambda: telemetry([segment(n, [value], t0_us=T0_US + DAY_US) for n in seqs], **head),
         "snapshot": lambda: telemetry([], newest=(Newest("board.temp", "Cel", T0_US + 6 * STEP_US, 3.5),), **head),
     }[kind]()
-    return Step(draw(st.integers(0, 3)), payload, draw(st.sampled_from([0, 0, 1, 90])))
+    return Step(draw(st.integers(0, 3)), said, draw(st.sampled_from([0, 0, 1, 90])))
 
 
 def tables(conn: Connection, prefix: str) -> dict[str, list[str]]:
@@ -104,12 +112,17 @@ async def store(fleet: Fleet, schedule: list[Step], prefix: str, *, together: bo
         device.revoke(conn, f"{prefix}{REVOKED}", "stolen", now_us=T0_US, by=FLEET)
 
     await fleet.db.write(set_up)
-    taken = []
+    taken: list[Taken | Born] = []
     received_us = fleet.clock()
     for step in schedule:
         received_us += step.after_s * 1_000_000
-        taken.append(Taken(f"{prefix}{step.device}", step.payload, "link", received_us))
-        taken[-1].decode()
+        device_id = f"{prefix}{step.device}"
+        if isinstance(step.said, Birth):
+            taken.append(Born(device_id, step.said, received_us))
+        else:
+            batch = Taken(device_id, step.said, "link", received_us)
+            batch.decode()
+            taken.append(batch)
 
     def work(conn: Connection) -> list[Any]:
         if together:
