@@ -31,7 +31,7 @@ from agent.adapters.local import answering
 from agent.adapters.lock import held
 from agent.adapters.log import tail
 from agent.adapters.mqtt import connect
-from agent.adapters.process import rss_bytes, written_bytes
+from agent.adapters.process import collect_garbage, rss_bytes, written_bytes
 from agent.adapters.salvage import SALVAGING, Salvaged, salvage
 from agent.adapters.serial_port import SerialPorts
 from agent.adapters.standing import load_local, load_standing, local_status
@@ -132,6 +132,7 @@ class Agent:
             watch = group.create_task(self.supervise.run(), name="supervise")
             parts = (self.recorder, self.reckon, self.sync, self.configure, self.checkup, self.renew)
             tasks = [group.create_task(part.run(), name=type(part).__name__.lower()) for part in parts]
+            tasks.append(group.create_task(collect_garbage(), name="collect"))
             self.manager.ready()
             log.info("the agent %s runs", __version__)
             await stopping.wait()

@@ -9,7 +9,7 @@ import click
 
 from agent.adapters import log
 from agent.adapters.clock import SystemClock
-from agent.adapters.process import share_one_arena
+from agent.adapters.process import share_one_arena, spare_imports
 from agent.app import run
 from agent.cli import options
 from agent.settings import StateDir
@@ -41,6 +41,7 @@ def command(state: Path, config: Path | None, log_level: str) -> None:
     clock = SystemClock()
     log.set_up(log_level, clock.mono_s)
     share_one_arena()
+    spare_imports()
     asyncio.run(run(StateDir(state), config, clock))
     # All is committed and closed. A thread may still be connecting to a gateway that does not answer; nobody waits.
     sys.stderr.flush()

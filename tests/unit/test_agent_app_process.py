@@ -1,7 +1,14 @@
 """What the C library is told of memory, and what the kernel says of it."""
 
+import asyncio
+import gc
 import subprocess
 import sys
+import weakref
+
+import pytest
+
+from agent.adapters import process
 
 THREADS = """
 import threading
@@ -24,10 +31,42 @@ print(arenas)
 
 
 def arenas(before: str) -> int:
-    command = [sys.executable, "-c", THREADS.format(before=before)]
+    return printed(THREADS.format(before=before))
+
+
+def printed(program: str) -> int:
+    command = [sys.executable, "-c", program]
     return int(subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout)
 
 
 def test_threads_of_the_agent_have_no_arenas_of_their_own():
     assert arenas("") > 0  # or the C library has changed, and the next line means nothing
     assert arenas("from agent.adapters.process import share_one_arena; share_one_arena()") == 0
+
+
+def test_what_a_lost_connection_leaves_in_cycles_is_collected_though_nothing_new_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Connection:
+        def __init__(self) -> None:
+            self.itself = self
+
+    async def lose() -> None:
+        lost = Connection()
+        gc.collect()  # it is among the old now, which only a full collection looks at
+        seen = weakref.ref(lost)
+        collecting = asyncio.create_task(process.collect_garbage())
+        del lost
+        async with asyncio.timeout(10):
+            while seen() is not None:  # noqa: ASYNC110 - the collector tells nobody
+                await asyncio.sleep(0.01)
+        collecting.cancel()
+
+    monkeypatch.setattr(process, "COLLECT_S", 0.01)
+    asyncio.run(lose())
+
+
+def test_imports_are_kept_out_of_collections():
+    count = "import gc; import agent.app; {}gc.collect(); print(len(gc.get_objects()))"
+    spared = count.format("from agent.adapters.process import spare_imports; spare_imports(); ")
+    assert printed(spared) * 10 < printed(count.format(""))
