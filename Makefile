@@ -15,6 +15,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 PARTS := .venv/.parts
 
+# Tests, demo and figures start hundreds of processes; each would compile all that it imports if it might keep nothing.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo cluster test test-store test-arm64 lint bench dev wheel docs pins clean
 .DEFAULT_GOAL := dev
 

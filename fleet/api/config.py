@@ -60,17 +60,34 @@ class NewConfig(Model):
     )
 
 
-class StandingItem(Model):
-    """How one device stands to what is desired of it; revision 0 is none (desired) or its own seed (applied)."""
+class ConfigState(Model):
+    """How the device stands to what is desired of it; revision 0 is none (desired) or its own seed (applied)."""
 
-    device: str
-    product: str
     desired: int
     applied: int
     handled: int
     outcome: str
     reason: str
     state: config.Agreement
+
+    @classmethod
+    def of(cls, one: Standing) -> "ConfigState":
+        """Make it of a standing."""
+        return cls(
+            desired=one.desired,
+            applied=one.applied,
+            handled=one.handled,
+            outcome=one.outcome,
+            reason=one.reason,
+            state=one.state,
+        )
+
+
+class StandingItem(ConfigState):
+    """How one device stands to what is desired of it, and since when."""
+
+    device: str
+    product: str
     reported: str | None
     reported_us: int | None
 
@@ -78,14 +95,9 @@ class StandingItem(Model):
     def of(cls, one: Standing) -> "StandingItem":
         """Make it of a standing."""
         return cls(
+            **dict(ConfigState.of(one)),
             device=one.device_id,
             product=one.product_id,
-            desired=one.desired,
-            applied=one.applied,
-            handled=one.handled,
-            outcome=one.outcome,
-            reason=one.reason,
-            state=one.state,
             reported=iso_or_none(one.reported_us),
             reported_us=one.reported_us,
         )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from agent.wire.messages import Severity, Value
 from fleet.api import page
 from fleet.api.access import Admin, Given, Reader
-from fleet.api.config import StandingItem
+from fleet.api.config import ConfigState, StandingItem
 from fleet.api.page import Cursor, DeviceId, FromTime, Limit, Model, Page, ShortText, ToTime
 from fleet.api.problem import responses
 from fleet.api.times import iso, iso_or_none, parse_time
@@ -23,29 +23,6 @@ router = APIRouter(tags=["devices"])
 
 MAX_WATCH_S = 3600
 MAX_GAPS = 10_000
-
-
-class ConfigState(Model):
-    """How the device stands to what is desired of it; revision 0 is none (desired) or its own seed (applied)."""
-
-    desired: int
-    applied: int
-    handled: int
-    outcome: str
-    reason: str
-    state: config.Agreement
-
-    @classmethod
-    def of(cls, one: config.Standing) -> "ConfigState":
-        """Make it of a standing."""
-        return cls(
-            desired=one.desired,
-            applied=one.applied,
-            handled=one.handled,
-            outcome=one.outcome,
-            reason=one.reason,
-            state=one.state,
-        )
 
 
 class DeviceItem(Model):

@@ -1,11 +1,11 @@
 """Meters: what a counter has counted in each period, and how well that is known."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import Annotated
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import Connection
@@ -59,6 +59,50 @@ MaxGap = Annotated[
     int,
     Query(ge=MIN_GAP_S, le=MAX_GAP_S, description="Readings farther apart leave a gap between them, seconds."),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What every route of a counter takes, read."""
+
+    services: Services
+    series: str
+    borders: Sequence[int]
+    by: By
+    zone: str
+    rollover: float
+    max_gap_us: int
+    now_us: int
+
+    def usages(self, conn: Connection, device_id: str) -> list[core.Usage]:
+        """Return what the counter of a device has counted in each period, and in all of them."""
+        how = {"max_gap_us": self.max_gap_us, "now_us": self.now_us}
+        return meter.usage(conn, device_id, self.series, self.borders, rollover=self.rollover, **how)
+
+    def about(self, unit: str) -> dict[str, object]:
+        """Return what an answer says of the question."""
+        return {"series": self.series, "unit": unit, "by": self.by, "zone": self.zone}
+
+
+def asking(usually: By) -> Callable[..., Coroutine[Any, Any, Asked]]:
+    """Return what reads a question of a counter: by which period, if it does not say, is the route's to choose."""
+
+    async def asked(  # noqa: PLR0913 - one argument a fact
+        services: Given,
+        _caller: Reader,
+        *,
+        series: Series,
+        from_: FromTime = None,
+        to: ToTime = None,
+        by: ByWhat = usually,
+        zone: Zone = "UTC",
+        rollover: Rollover = 0,
+        max_gap_s: MaxGap = DEFAULT_GAP_S,
+    ) -> Asked:
+        borders = _edges(services, from_, to, by, zone)
+        return Asked(services, series, borders, by, zone, rollover, max_gap_s * US_PER_S, services.now_us())
+
+    return asked
 
 
 class MarkItem(Model):
@@ -149,38 +193,28 @@ class UsageOfDevice(Model):
     total: PeriodItem
     periods: list[PeriodItem]
 
+    @classmethod
+    def of(cls, wanted: Asked, conn: Connection, device_id: str, unit: str) -> "UsageOfDevice":
+        """Read what the counter of a device has counted."""
+        *periods, total = map(PeriodItem.of, wanted.usages(conn, device_id))
+        return cls.model_validate({"device": device_id, **wanted.about(unit), "total": total, "periods": periods})
+
 
 @router.get("/devices/{device_id}/usage", responses=responses(401, 403, 404, 422))
-async def get_usage(  # noqa: PLR0913 - one argument a fact
-    services: Given,
-    _caller: Reader,
-    *,
-    device_id: DeviceId,
-    series: Series,
-    from_: FromTime = None,
-    to: ToTime = None,
-    by: ByWhat = By.DAY,
-    zone: Zone = "UTC",
-    rollover: Rollover = 0,
-    max_gap_s: MaxGap = DEFAULT_GAP_S,
-) -> UsageOfDevice:
+async def get_usage(wanted: Annotated[Asked, Depends(asking(By.DAY))], device_id: DeviceId) -> UsageOfDevice:
     """Tell what a counter has counted, period by period: usage, from which reading to which, and how well covered.
 
     A step between two readings belongs to the period in which the later one lies, so periods add up. A counter that
     goes back was reset, or has rolled over if `rollover` is given and that makes a step of at most half of it. Without
     `from` it begins 1 day, 30 days, 1 year or 5 years ago, by what is asked for.
     """
-    borders = edges(services, from_, to, by, zone)
-    read = partial(meter.usage, max_gap_us=max_gap_s * US_PER_S, rollover=rollover, now_us=services.now_us())
 
     def work(conn: Connection) -> UsageOfDevice:
         device.get(conn, device_id)
-        known = latest.get(conn, device_id).get(series)
-        *periods, total = map(PeriodItem.of, read(conn, device_id, series, borders))
-        unit = known.unit if known else ""
-        return UsageOfDevice(device=device_id, series=series, unit=unit, by=by, zone=zone, total=total, periods=periods)
+        known = latest.get(conn, device_id).get(wanted.series)
+        return UsageOfDevice.of(wanted, conn, device_id, known.unit if known else "")
 
-    return await services.db.read(work)
+    return await wanted.services.db.read(work)
 
 
 @router.get(
@@ -194,35 +228,20 @@ async def get_usage(  # noqa: PLR0913 - one argument a fact
         },
     },
 )
-async def get_usage_of_all(  # noqa: PLR0913 - one argument a fact
-    services: Given,
-    _caller: Reader,
-    *,
-    series: Series,
-    selector: Select = None,
-    from_: FromTime = None,
-    to: ToTime = None,
-    by: ByWhat = By.MONTH,
-    zone: Zone = "UTC",
-    rollover: Rollover = 0,
-    max_gap_s: MaxGap = DEFAULT_GAP_S,
+async def get_usage_of_all(
+    wanted: Annotated[Asked, Depends(asking(By.MONTH))], selector: Select = None
 ) -> StreamingResponse:
     """Tell what a counter has counted on every device that has it, a line each as `/devices/{id}/usage` answers it."""
-    borders, chosen = edges(services, from_, to, by, zone), parsed(selector)
-    read = partial(meter.usage, max_gap_us=max_gap_s * US_PER_S, rollover=rollover, now_us=services.now_us())
+    chosen = parsed(selector)
 
     def lines(conn: Connection) -> Iterator[str]:
-        for one in list(across.newest(conn, series, chosen)):
-            *periods, total = map(PeriodItem.of, read(conn, one.device, series, borders))
-            told = UsageOfDevice(
-                device=one.device, series=series, unit=one.unit, by=by, zone=zone, total=total, periods=periods
-            )
-            yield told.model_dump_json(by_alias=True) + "\n"
+        for one in list(across.newest(conn, wanted.series, chosen)):
+            yield UsageOfDevice.of(wanted, conn, one.device, one.unit).model_dump_json(by_alias=True) + "\n"
 
-    return StreamingResponse(await chunked(services, lines), media_type=NDJSON)
+    return StreamingResponse(await chunked(wanted.services, lines), media_type=NDJSON)
 
 
-def edges(services: Services, from_: str | None, to: str | None, by: By, zone: str) -> Sequence[int]:
+def _edges(services: Services, from_: str | None, to: str | None, by: By, zone: str) -> Sequence[int]:
     """Return the borders of the periods that are asked for, µs; raises Invalid."""
     place = ZoneInfo(zone)
     from_us, to_us = span(services, from_, to or str(services.now_us()))

@@ -1,6 +1,6 @@
 """Usage by customer: each for the time in which a device was theirs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,21 +9,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 from sqlalchemy import Connection
 
-from fleet.api.access import Given, Reader
 from fleet.api.across import Select, parsed
 from fleet.api.customer import CustomerId
-from fleet.api.meter import (
-    DEFAULT_GAP_S,
-    US_PER_S,
-    ByWhat,
-    MaxGap,
-    PeriodItem,
-    Rollover,
-    Series,
-    Zone,
-    edges,
-)
-from fleet.api.page import FromTime, Model, ToTime
+from fleet.api.meter import Asked, PeriodItem, asking
+from fleet.api.page import Model
 from fleet.api.problem import responses
 from fleet.api.reading import NDJSON, chunked
 from fleet.api.times import iso
@@ -31,7 +20,6 @@ from fleet.core.chunk import UNSURE_CLOCKS
 from fleet.core.period import By
 from fleet.core.selector import Selector
 from fleet.core.share import Sum, sums
-from fleet.services import Services
 from fleet.store import across, customer, share
 from fleet.store.share import Held
 
@@ -44,61 +32,40 @@ Make = Callable[[Held, str], Iterator[Model]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What both routes take, read."""
+class Shares:
+    """What both routes take, read: the counter, and whose usage of it."""
 
-    services: Services
-    series: str
+    asked: Asked
     selector: Selector
     customer_id: str | None
-    borders: Sequence[int]
-    by: By
-    zone: str
-    rollover: float
-    max_gap_us: int
-    now_us: int
 
     async def answer(self, make: Make) -> StreamingResponse:
         """Answer with the lines that are made of what each customer held; raises NotFound for one that is unknown."""
-        customer_id = self.customer_id
+        asked, customer_id = self.asked, self.customer_id
         if customer_id is not None:
-            await self.services.db.read(lambda conn: customer.get(conn, customer_id))
+            await asked.services.db.read(lambda conn: customer.get(conn, customer_id))
 
         def lines(conn: Connection) -> Iterator[str]:
-            devices = list(across.newest(conn, self.series, self.selector, shut_out=True))
-            how = {"max_gap_us": self.max_gap_us, "now_us": self.now_us}
+            devices = list(across.newest(conn, asked.series, self.selector, shut_out=True))
+            how = {"max_gap_us": asked.max_gap_us, "now_us": asked.now_us}
             for one in share.held(
-                conn, self.series, devices, self.borders, customer_id=customer_id, rollover=self.rollover, **how
+                conn, asked.series, devices, asked.borders, customer_id=customer_id, rollover=asked.rollover, **how
             ):
                 name = customer.names(conn, {one.customer_id})[one.customer_id]
                 yield from (line.model_dump_json(by_alias=True) + "\n" for line in make(one, name))
 
-        return StreamingResponse(await chunked(self.services, lines), media_type=NDJSON)
+        return StreamingResponse(await chunked(asked.services, lines), media_type=NDJSON)
 
     def about(self, one: Held, name: str) -> dict[str, object]:
         """Return what each line begins with."""
-        said = {"series": self.series, "unit": one.unit, "by": self.by, "zone": self.zone}
-        return {"customer": one.customer_id, "name": name, **said}
+        return {"customer": one.customer_id, "name": name, **self.asked.about(one.unit)}
 
 
-async def asked(  # noqa: PLR0913 - one argument a fact
-    services: Given,
-    _caller: Reader,
-    *,
-    series: Series,
-    selector: Select = None,
-    customer_: OfCustomer = None,
-    from_: FromTime = None,
-    to: ToTime = None,
-    by: ByWhat = By.MONTH,
-    zone: Zone = "UTC",
-    rollover: Rollover = 0,
-    max_gap_s: MaxGap = DEFAULT_GAP_S,
-) -> Asked:
+async def shares(
+    asked: Annotated[Asked, Depends(asking(By.MONTH))], selector: Select = None, customer_: OfCustomer = None
+) -> Shares:
     """Read what is asked; raises Invalid."""
-    borders = edges(services, from_, to, by, zone)
-    how = (by, zone, rollover, max_gap_s * US_PER_S, services.now_us())
-    return Asked(services, series, parsed(selector), customer_, borders, *how)
+    return Shares(asked, parsed(selector), customer_)
 
 
 class SumItem(Model):
@@ -174,7 +141,7 @@ def _lines(shape: str) -> dict[int | str, dict[str, object]]:
     response_class=StreamingResponse,
     responses=_lines("An object a line for every customer, and for every unit that their counters have."),
 )
-async def get_usage_of_customers(wanted: Annotated[Asked, Depends(asked)]) -> StreamingResponse:
+async def get_usage_of_customers(wanted: Annotated[Shares, Depends(shares)]) -> StreamingResponse:
     """Tell what a counter has counted for each customer: on all devices, while they were theirs.
 
     A device counts for a customer from the first reading of its time with them to the last. Devices that are shut out
@@ -183,7 +150,7 @@ async def get_usage_of_customers(wanted: Annotated[Asked, Depends(asked)]) -> St
 
     def make(one: Held, name: str) -> Iterator[Model]:
         usages = ((each.device_id, each.usages) for each in one.shares)
-        *periods, total = map(SumItem.of, sums(wanted.borders, usages, wanted.now_us))
+        *periods, total = map(SumItem.of, sums(wanted.asked.borders, usages, wanted.asked.now_us))
         yield UsageOfCustomer.model_validate({**wanted.about(one, name), "total": total, "periods": periods})
 
     return await wanted.answer(make)
@@ -194,7 +161,7 @@ async def get_usage_of_customers(wanted: Annotated[Asked, Depends(asked)]) -> St
     response_class=StreamingResponse,
     responses=_lines("An object a line for every time in which a device was one customer's."),
 )
-async def get_usage_of_shares(wanted: Annotated[Asked, Depends(asked)]) -> StreamingResponse:
+async def get_usage_of_shares(wanted: Annotated[Shares, Depends(shares)]) -> StreamingResponse:
     """Tell the same device by device, with the readings that each is counted from and to."""
 
     def make(one: Held, name: str) -> Iterator[Model]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fleet.cli.options import json_option
+from fleet.cli.options import data_option, json_option
 from fleet.cli.output import print_json, say, table
 from fleet.cli.shell import Failure, Group
 
@@ -23,15 +23,7 @@ def db() -> None:
         "fleet db copy --from postgresql+psycopg://fieldline@db/fieldline --to sqlite:////srv/fleet/fieldline.db",
     )
 )
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("fieldline-data"),
-    show_default=True,
-    envvar="FIELDLINE_DATA",
-    show_envvar=True,
-    help="Data directory of the server whose SQLite is copied.",
-)
+@data_option("Data directory of the server whose SQLite is copied.")
 @click.option("--from", "source", default="", metavar="URL", help="The source, if it is not SQLite in the data.")
 @click.option("--to", "target", required=True, metavar="URL", help="The target: an empty database.")
 @json_option('Print one JSON object: {"equal", "tables": [{"table", "rows", "source", "target", "equal"}]}.')

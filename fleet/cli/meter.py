@@ -3,8 +3,10 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -28,6 +30,71 @@ CSV = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a counter is asked for, from the options that `usage` and `customers` share."""
+
+    by: str
+    place: ZoneInfo
+    query: dict[str, Any]  # as the API takes it
+    as_json: bool
+    as_csv: bool
+
+
+def asking(usually: str, since: str, json_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options of periods and of how a counter counts; the command is given them as `asked`."""
+    options = (
+        click.option(
+            "--by", type=click.Choice(list(LABELS)), default=usually, show_default=True, help="How long a period is."
+        ),
+        click.option("--from", "from_text", metavar="TIME", help=since),
+        click.option("--to", "to_text", metavar="TIME", help="Before this time; up to now if not said."),
+        click.option(
+            "--zone",
+            default="UTC",
+            show_default=True,
+            help="Where days begin, and where times without a zone are meant.",
+        ),
+        click.option(
+            "--rollover",
+            type=click.FloatRange(min=0),
+            help="One more than the counter's greatest value. A counter that goes back was reset if it is not given.",
+        ),
+        click.option(
+            "--max-gap", "max_gap_us", type=Span(), help="Readings farther apart leave a gap; 1h if not said."
+        ),
+        json_option(json_text),
+        click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a line a period."),
+    )
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def ask(  # noqa: PLR0913 - one option a fact
+            *args: object,
+            by: str,
+            from_text: str | None,
+            to_text: str | None,
+            zone: str,
+            rollover: float | None,
+            max_gap_us: int | None,
+            as_json: bool,
+            as_csv: bool,
+            **rest: object,
+        ) -> None:
+            if as_json and as_csv:
+                raise click.UsageError("Choose one of --json and --csv.")
+            place, query = _span(from_text, to_text, zone)
+            query |= {"by": by, "rollover": rollover, "max_gap_s": max_gap_us and max_gap_us // times.US["s"]}
+            command(*args, asked=Asked(by, place, query, as_json, as_csv), **rest)
+
+        asks = ask
+        for option in reversed(options):
+            asks = option(asks)
+        return asks
+
+    return add
+
+
 @click.group(cls=Group)
 def meter() -> None:
     """See what counters have counted, by hour, day, month or year."""
@@ -43,64 +110,22 @@ def meter() -> None:
 )
 @device_argument()
 @click.argument("series")
-@click.option("--by", type=click.Choice(list(LABELS)), default="day", show_default=True, help="How long a period is.")
-@click.option("--from", "from_text", metavar="TIME", help="From this time on: ISO-8601, -30d, or epoch microseconds.")
-@click.option("--to", "to_text", metavar="TIME", help="Before this time; up to now if not said.")
-@click.option(
-    "--zone", default="UTC", show_default=True, help="Where days begin, and where times without a zone are meant."
-)
-@click.option(
-    "--rollover",
-    type=click.FloatRange(min=0),
-    help="One more than the counter's greatest value. A counter that goes back was reset if it is not given.",
-)
-@click.option("--max-gap", "max_gap_us", type=Span(), help="Readings farther apart leave a gap; 1h if not said.")
-@json_option()
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a line a period.")
+@asking("day", "From this time on: ISO-8601, -30d, or epoch microseconds.", "Print JSON for programs.")
 @pass_client
-def usage(  # noqa: PLR0913 - one option a fact
-    client: Client,
-    *,
-    device_id: str,
-    series: str,
-    by: str,
-    from_text: str | None,
-    to_text: str | None,
-    zone: str,
-    rollover: float | None,
-    max_gap_us: int | None,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
+def usage(client: Client, *, device_id: str, series: str, asked: Asked) -> None:
     """Show what a counter of a device has counted, period by period.
 
     A period is counted from the last reading before it to its own last reading, so that periods add up; coverage says
     how much of it lies in no gap. A counter that goes back was reset and has counted from 0, or has rolled over.
     """
-    if as_json and as_csv:
-        raise click.UsageError("Choose one of --json and --csv.")
-    place = _zone(zone)
-    from_us, to_us = _time(from_text, place, "--from"), _time(to_text, place, "--to")
-    in_order(from_us, to_us)
     with naming_neighbours(client, device_id):
-        told = client.get(
-            "devices",
-            device_id,
-            "usage",
-            series=series,
-            by=by,
-            from_=from_us,
-            to=to_us,
-            zone=zone,
-            rollover=rollover,
-            max_gap_s=None if max_gap_us is None else max_gap_us // times.US["s"],
-        )
-    if as_json:
+        told = client.get("devices", device_id, "usage", series=series, **asked.query)
+    if asked.as_json:
         print_json(told)
-    elif as_csv:
+    elif asked.as_csv:
         _csv(told)
     else:
-        _people(told, place)
+        _people(told, asked.place)
 
 
 @meter.command(
@@ -131,16 +156,8 @@ def total(  # noqa: PLR0913 - one option a fact
 
     Which devices, say words: product:freezer site:Berlin*, or a part of id, serial or site; all of them otherwise.
     """
-    place = _zone(zone)
-    from_us, to_us = _time(from_text, place, "--from"), _time(to_text, place, "--to")
-    in_order(from_us, to_us)
-    query: dict[str, Any] = {
-        "series": series,
-        "selector": joined(selector),
-        "from_": from_us,
-        "to": to_us,
-        "zone": zone,
-    }
+    _, query = _span(from_text, to_text, zone)
+    query |= {"series": series, "selector": joined(selector)}
     lines = (line for line in client.lines("fleet", "usage", accept=NDJSON, silence_s=SILENCE_S, **query) if line)
     if as_json:
         for line in lines:
@@ -162,66 +179,34 @@ def total(  # noqa: PLR0913 - one option a fact
 @click.argument("selector", metavar="[WHICH]...", nargs=-1)
 @click.option("--customer", metavar="ID", help="Only this customer, with devices that were theirs once.")
 @click.option("--devices", is_flag=True, help="Device by device, with the readings that each is counted from and to.")
-@click.option("--by", type=click.Choice(list(LABELS)), default="month", show_default=True, help="How long a period is.")
-@click.option("--from", "from_text", metavar="TIME", help="From this time on; a year ago if not said.")
-@click.option("--to", "to_text", metavar="TIME", help="Before this time; up to now if not said.")
-@click.option("--zone", default="UTC", show_default=True, help="Where times without a zone are meant.")
-@click.option("--rollover", type=click.FloatRange(min=0), help="One more than the counter's greatest value.")
-@click.option("--max-gap", "max_gap_us", type=Span(), help="Readings farther apart leave a gap; 1h if not said.")
-@json_option("Print one JSON object a customer, or a device and customer.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a line a period.")
+@asking(
+    "month",
+    "From this time on; a year ago if not said.",
+    "Print one JSON object a customer, or a device and customer.",
+)
 @pass_client
 def customers(  # noqa: PLR0913 - one option a fact
-    client: Client,
-    *,
-    series: str,
-    selector: tuple[str, ...],
-    customer: str | None,
-    devices: bool,
-    by: str,
-    from_text: str | None,
-    to_text: str | None,
-    zone: str,
-    rollover: float | None,
-    max_gap_us: int | None,
-    as_json: bool,
-    as_csv: bool,
+    client: Client, *, series: str, selector: tuple[str, ...], customer: str | None, devices: bool, asked: Asked
 ) -> None:
     """Show what a counter has counted for each customer: on all devices, while they were theirs.
 
     A device counts for a customer from the first reading of its time with them to the last; the step over a transfer
     is nobody's. WHICH chooses devices as they stand now, --customer by whose they were.
     """
-    if as_json and as_csv:
-        raise click.UsageError("Choose one of --json and --csv.")
-    place = _zone(zone)
-    from_us, to_us = _time(from_text, place, "--from"), _time(to_text, place, "--to")
-    in_order(from_us, to_us)
-    query: dict[str, Any] = {
-        "series": series,
-        "selector": joined(selector),
-        "customer": customer,
-        "by": by,
-        "from_": from_us,
-        "to": to_us,
-        "zone": zone,
-        "rollover": rollover,
-        "max_gap_s": None if max_gap_us is None else max_gap_us // times.US["s"],
-    }
+    query = {"series": series, "selector": joined(selector), "customer": customer, **asked.query}
     kind = "shares" if devices else "customers"
     told = client.lines("fleet", "usage", kind, accept=NDJSON, silence_s=SILENCE_S, **query)
     lines = (line for line in told if line)
-    if as_json:
+    if asked.as_json:
         for line in lines:
             click.echo(line)
-    elif as_csv:
+    elif asked.as_csv:
         _csv_of_customers(map(json.loads, lines), devices=devices)
     else:
-        ends = ("counted from", "to") if devices else ("devices",)
-        columns = ("customer", *(("device",) if devices else ()), by, "usage", "covered", *ends, "readings", "remarks")
-        table(
-            columns, _rows_of_customers(map(json.loads, lines), by, place), empty=f"No such device has said {series}."
-        )
+        whose, ends = (("device",), ("counted from", "to")) if devices else ((), ("devices",))
+        columns = ("customer", *whose, asked.by, "usage", "covered", *ends, "readings", "remarks")
+        rows = _rows_of_customers(map(json.loads, lines), asked.by, asked.place)
+        table(columns, rows, empty=f"No such device has said {series}.")
 
 
 def _rows_of_customers(found: Iterator[Item], by: str, place: ZoneInfo) -> Iterator[tuple[object, ...]]:
@@ -280,6 +265,14 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise click.BadParameter(f"there is no time zone {name!r}; say one such as Europe/Berlin.") from error
+
+
+def _span(from_text: str | None, to_text: str | None, zone: str) -> tuple[ZoneInfo, dict[str, Any]]:
+    """Return the zone, and the time that is asked for, as the API takes it."""
+    place = _zone(zone)
+    from_us, to_us = _time(from_text, place, "--from"), _time(to_text, place, "--to")
+    in_order(from_us, to_us)
+    return place, {"from_": from_us, "to": to_us, "zone": zone}
 
 
 def _time(said: str | None, zone: ZoneInfo, option: str) -> int | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -14,6 +15,19 @@ COMPLETION_S = 2.0  # a person waits at the TAB key no longer
 COMPLETED = 200  # devices offered at most
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def data_option(text: str) -> Callable[[F], F]:
+    """Add --data, of the commands that run where the server does."""
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("fieldline-data"),
+        show_default=True,
+        envvar="FIELDLINE_DATA",
+        show_envvar=True,
+        help=text,
+    )
 
 
 def json_option(text: str = "Print JSON for programs.") -> Callable[[F], F]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from fleet.cli.options import data_option
 from fleet.cli.shell import Command
 
 
@@ -16,15 +17,7 @@ from fleet.cli.shell import Command
         "fleet serve --database postgresql+psycopg://db/fieldline --cluster-key cluster.key --cluster-host 10.0.0.1",
     ),
 )
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("fieldline-data"),
-    show_default=True,
-    envvar="FIELDLINE_DATA",
-    show_envvar=True,
-    help="Everything that the server keeps.",
-)
+@data_option("Everything that the server keeps.")
 @click.option("--api-port", default=8080, show_default=True, envvar="FLEET_API_PORT", help="API and console.")
 @click.option(
     "--gateway-port", default=8443, show_default=True, envvar="FLEET_GATEWAY_PORT", help="Devices, HTTPS: enrol, sync."

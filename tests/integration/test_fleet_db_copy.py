@@ -55,7 +55,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str
 
     def make(kind: str) -> str:
         if kind == "postgresql":
-            return str(request.getfixturevalue("postgresql_url"))
+            return str(request.getfixturevalue("bare_postgresql_url"))
         folder = tmp_path / f"place-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         return f"sqlite:///{folder / 'fieldline.db'}"

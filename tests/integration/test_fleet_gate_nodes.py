@@ -53,10 +53,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "AGAIN_S", 0.1)
 
 
-def test_nodes_that_start_at_once_have_one_root_and_one_first_token(tmp_path: Path, postgresql_url: str, key: Path):
+def test_nodes_that_start_at_once_have_one_root_and_one_first_token(
+    tmp_path: Path, bare_postgresql_url: str, key: Path
+):
     async def story() -> list[Gate]:
         async def one(name: str) -> Gate:
-            async with node(tmp_path / name, postgresql_url, key) as gate:
+            async with node(tmp_path / name, bare_postgresql_url, key) as gate:
                 return gate
 
         return await asyncio.gather(one("a"), one("b"), one("c"))

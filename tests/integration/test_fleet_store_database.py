@@ -199,8 +199,8 @@ def test_a_stream_whose_reader_goes_away_in_mid_step_gives_its_connection_back(d
 PARTS = "SELECT relname FROM pg_class WHERE relispartition"  # of tables that are compared as a whole
 
 
-def test_the_migrations_make_the_schema_and_nothing_else(database_url: str):
-    url = parse_url(database_url)
+def test_the_migrations_make_the_schema_and_nothing_else(bare_database_url: str):
+    url = parse_url(bare_database_url)
     migrate.upgrade(url)
     engine = create_engine(url)
     try:
@@ -225,7 +225,6 @@ def test_the_migrations_make_the_schema_and_nothing_else(database_url: str):
 
 
 def test_a_start_without_migrations_does_not_load_alembic(sqlite_url: str):
-    migrate.upgrade(parse_url(sqlite_url))
     start = "import sys; from fleet.store import engine, migrate; migrate.upgrade(engine.parse_url(sys.argv[1]))"
     loaded = "print(sorted({name.partition('.')[0] for name in sys.modules} & {'alembic', 'mako', 'pygments'}))"
 
@@ -234,9 +233,9 @@ def test_a_start_without_migrations_does_not_load_alembic(sqlite_url: str):
     assert told.stdout == b"[]\n"
 
 
-def test_migrating_again_changes_nothing_and_makes_no_backup(sqlite_url: str, tmp_path: Path):
-    migrate.upgrade(parse_url(sqlite_url))
-    migrate.upgrade(parse_url(sqlite_url))
+def test_migrating_again_changes_nothing_and_makes_no_backup(bare_sqlite_url: str, tmp_path: Path):
+    migrate.upgrade(parse_url(bare_sqlite_url))
+    migrate.upgrade(parse_url(bare_sqlite_url))
 
     assert not (tmp_path / "backups").exists()
 
@@ -265,7 +264,6 @@ def a_later_release(folder: Path, monkeypatch: pytest.MonkeyPatch, failure: str 
 def test_a_sqlite_file_that_is_behind_is_copied_before_it_is_migrated(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    migrate.upgrade(parse_url(sqlite_url))
     with closing(sqlite3.connect(tmp_path / "fleet.db")) as conn:
         conn.execute("INSERT INTO product VALUES ('freezer', 1)")
         conn.commit()
@@ -282,7 +280,6 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     url = parse_url(database_url)
-    migrate.upgrade(url)
     a_later_release(tmp_path / "migrations", monkeypatch, failure="op.execute('SELECT * FROM nowhere')")
 
     with pytest.raises(DBAPIError):
@@ -302,7 +299,6 @@ def products(path: Path) -> set[str]:
 
 def test_a_database_of_a_newer_release_is_refused_with_a_hint(database_url: str):
     url = parse_url(database_url)
-    migrate.upgrade(url)
     engine = create_engine(url)
     with engine.begin() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -314,9 +310,9 @@ def test_a_database_of_a_newer_release_is_refused_with_a_hint(database_url: str)
     assert caught.value.hint
 
 
-def test_two_nodes_may_start_on_one_empty_database_at_once(database_url: str):
+def test_two_nodes_may_start_on_one_empty_database_at_once(bare_database_url: str):
     async def story() -> None:
-        await asyncio.gather(*(asyncio.to_thread(migrate.upgrade, parse_url(database_url)) for _ in range(4)))
+        await asyncio.gather(*(asyncio.to_thread(migrate.upgrade, parse_url(bare_database_url)) for _ in range(4)))
 
     run(story())
 

@@ -118,8 +118,8 @@ def test_what_lies_in_the_rest_moves_when_its_part_is_made(postgresql_url: str):
     assert len(made) == sum(split.back + split.ahead + 1 for split in SPLITS.values())
 
 
-def test_a_database_from_before_keeps_every_row(postgresql_url: str):
-    url = parse_url(postgresql_url)
+def test_a_database_from_before_keeps_every_row(bare_postgresql_url: str):
+    url = parse_url(bare_postgresql_url)
     engine = writer_engine(url)
     with engine.connect() as conn:
         _upgrade_to(conn, "0005")
@@ -140,7 +140,7 @@ def test_a_database_from_before_keeps_every_row(postgresql_url: str):
         before = [conn.execute(text(f"SELECT * FROM {one} ORDER BY from_us")).all() for one in ("chunk", "rollup")]
     engine.dispose()
 
-    with a_store(postgresql_url) as engine, engine.connect() as conn:
+    with a_store(bare_postgresql_url) as engine, engine.connect() as conn:
         after = [conn.execute(text(f"SELECT * FROM {one} ORDER BY from_us")).all() for one in ("chunk", "rollup")]
         storage = conn.execute(text(STORAGE)).scalars().all()
         found = places(conn)
