@@ -33,6 +33,7 @@ from fleet.console.routes import routes as console_routes
 from fleet.core.actor import FLEET, Scope
 from fleet.core.event import Event
 from fleet.errors import FleetError
+from fleet.garbage import collect_garbage, spare_collections
 from fleet.gateway import listen
 from fleet.gateway.app import create_app as create_gateway
 from fleet.gateway.broker import Broker, Cluster, Listening, find_program
@@ -79,6 +80,7 @@ class _Ports:
 def run(settings: Settings) -> None:
     """Run the server until a signal ends it; raises Misconfigured where a person has to help first."""
     logs.set_up()
+    spare_collections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_until_signal(settings))
@@ -135,6 +137,7 @@ async def _serve_on(
             ("tell", tell(db, link)),
             ("jobs", run_jobs(db, jobs, holder=holder)),
             ("certificate", _keep_certificate(authority, settings, broker, context)),
+            ("garbage", collect_garbage()),
         ]
         if peers is not None:
             works.append(("peers", peers.run()))

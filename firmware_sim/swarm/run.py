@@ -1,5 +1,6 @@
 """One run of the swarm, from identities to verdict."""
 
+import gc
 import resource
 import signal
 import threading
@@ -103,6 +104,7 @@ def _play(settings: Settings, fleet: Fleet, server: Server, identities: list[Ide
         crew.rogues = [Rogue(crew, who, measuring[0].device_id) for who in attacking]
         for member in crew.members:
             member.premake(settings.premake)
+        gc.freeze()  # all of it stays to the end: looking through it again and again would cost more than the devices
         loop.now = started = monotonic_s()
         cpu = time.process_time()
         loop.every(TICK_S, lambda: progress(_line(director, meter.tick(loop.now - started), settings)))

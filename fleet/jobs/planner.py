@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fleet.core.column import ChunkError
 from fleet.errors import Busy
+from fleet.garbage import spare_collections
 from fleet.store import seal
 from fleet.store.engine import parse_url, reader_engine, translate
 from fleet.store.seal import Plan
@@ -138,6 +139,7 @@ def _line(text: str) -> bytes:
 def main() -> None:
     """Be the planner."""
     os.nice(NICE)
+    spare_collections()
     with suppress(OSError):  # for those who look at processes
         Path("/proc/self/comm").write_text(NAME)
     engine = reader_engine(parse_url(json.loads(sys.stdin.readline())), size=1, overflow=0)
