@@ -44,15 +44,16 @@ demo: $(READY)
 cluster: $(READY) $(PARTS)
 	@$(BIN)/firmware-sim cluster $(ARGS)
 
+# Four at a time, on two cores too: most of the time a test waits for a process that it started.
 test: $(READY) $(PARTS)
-	$(BIN)/python -m pytest $(if $(findstring -n,$(ARGS)),,-n 2 --dist loadgroup) $(ARGS)
+	$(BIN)/python -m pytest $(if $(findstring -n,$(ARGS)),,-n 4 --dist loadgroup) $(ARGS)
 
 # Every test module that asks for a database, whichever it is about.
 STORE = $(filter-out tests/fixtures/%,$(shell grep -l '"databases"' tests/*/*.py))
 
 test-store: $(READY) $(PARTS)
-	FIELDLINE_TEST_POSTGRES=18 $(BIN)/python -m pytest -n 2 --dist loadgroup $(STORE) $(ARGS)
-	FIELDLINE_TEST_POSTGRES=16 $(BIN)/python -m pytest -n 2 --dist loadgroup $(STORE) -k "not sqlite" $(ARGS)
+	FIELDLINE_TEST_POSTGRES=18 $(BIN)/python -m pytest -n 4 --dist loadgroup $(STORE) $(ARGS)
+	FIELDLINE_TEST_POSTGRES=16 $(BIN)/python -m pytest -n 4 --dist loadgroup $(STORE) -k "not sqlite" $(ARGS)
 
 test-arm64:
 	@.ci/arm64 $(ARGS)

@@ -131,7 +131,9 @@ def serve(**chosen: object) -> None:
     Makes its data directory, certificate authority and first token by itself. Its first line on stdout says that it
     is ready, and where; logs go to stderr. Ctrl-C or SIGTERM ends it in order.
     """
-    from fleet.app import run  # noqa: PLC0415 - the server is imported only to be run
-    from fleet.settings import Settings  # noqa: PLC0415 - the same
+    from fleet.settings import Settings  # noqa: PLC0415 - only this command needs it
 
-    run(Settings(**chosen))  # type: ignore[arg-type]  # click has made each of its option's type
+    settings = Settings(**chosen)  # type: ignore[arg-type]  # click has made each of its option's type
+    from fleet.app import run  # noqa: PLC0415 - the server is imported only to be run, and not to be refused
+
+    run(settings)

@@ -8,12 +8,13 @@ there already as arrays in one INSERT … SELECT FROM unnest(…) ON CONFLICT; e
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from psycopg import Cursor
-from psycopg import Error as PsycopgError
 from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, String, Table
 from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    from psycopg import Cursor  # a server on SQLite does without it, and 9 MB
 
 MAX_STATEMENTS = 64
 SOME = (64, 16, 4, 1)  # rows of a statement to SQLite
@@ -84,15 +85,16 @@ def _type(table: Table, name: str) -> str:
 def _copy(conn: Connection, table: Table, names: tuple[str, ...], rows: Rows) -> None:
     statement = f"COPY {table.name} ({', '.join(names)}) FROM STDIN (FORMAT BINARY)"
     driver: Any = conn.connection.driver_connection
+    its_error: Any = conn.dialect.loaded_dbapi.Error
     cursor: Cursor[Any] = driver.cursor()
     try:
         with cursor, cursor.copy(statement) as copy:
             copy.set_types([_type(table, name) for name in names])
             for row in rows:
                 copy.write_row(row)
-    except PsycopgError as error:  # said as SQLAlchemy says it of its own statements
+    except its_error as error:  # said as SQLAlchemy says it of its own statements
         if driver.closed:
             conn.invalidate(error)
         raise DBAPIError.instance(
-            statement, None, error, PsycopgError, dialect=conn.dialect, connection_invalidated=driver.closed
+            statement, None, error, its_error, dialect=conn.dialect, connection_invalidated=driver.closed
         ) from error

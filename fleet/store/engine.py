@@ -9,10 +9,9 @@ read-only snapshot (REPEATABLE READ) for readers.
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from fleet.errors import Busy, Misconfigured
@@ -100,8 +99,10 @@ def was_ended(error: DBAPIError) -> bool:
 
 def _is_away(error: DBAPIError) -> bool:
     """Tell whether PostgreSQL could not be reached."""
-    sqlstate = getattr(error.orig, "sqlstate", None) or ""
-    return isinstance(error.orig, psycopg.OperationalError) and (not sqlstate or sqlstate.startswith(_AWAY_SQLSTATES))
+    if not isinstance(error, OperationalError) or not hasattr(error.orig, "sqlstate"):  # SQLite's have none
+        return False
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    return not sqlstate or sqlstate.startswith(_AWAY_SQLSTATES)
 
 
 def translate(error: DBAPIError) -> Exception:

@@ -5,13 +5,10 @@ Statements are built once a table and set of columns: building one costs more th
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, Executable, Table
-from sqlalchemy.dialects import sqlite
-
-if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 
 MAX_STATEMENTS = 256
 
@@ -38,9 +35,5 @@ def _insert_new(dialect: str, table: Table) -> Executable:
     return _insert(dialect, table).on_conflict_do_nothing().returning(*table.primary_key)
 
 
-def _insert(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
-    if dialect == "sqlite":
-        return sqlite.insert(table)
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - it is loaded then; a start on SQLite need not
-
-    return postgresql.insert(table)
+def _insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)

@@ -224,9 +224,11 @@ def test_the_migrations_make_the_schema_and_nothing_else(bare_database_url: str)
     assert partial == {"uq_alarm_open": True, "uq_ticket_open": True}
 
 
-def test_a_start_without_migrations_does_not_load_alembic(sqlite_url: str):
+def test_a_start_without_migrations_loads_neither_alembic_nor_a_driver_that_it_does_not_use(sqlite_url: str):
     start = "import sys; from fleet.store import engine, migrate; migrate.upgrade(engine.parse_url(sys.argv[1]))"
-    loaded = "print(sorted({name.partition('.')[0] for name in sys.modules} & {'alembic', 'mako', 'pygments'}))"
+    loaded = (
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'alembic', 'mako', 'psycopg', 'pygments'}))"
+    )
 
     told = subprocess.run([sys.executable, "-c", f"{start}; {loaded}", sqlite_url], capture_output=True, check=True)
 
