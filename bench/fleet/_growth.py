@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from _swarm import Running, serving
+from _swarm import Running, beside, serving
 
 SYNC_EVERY = ("--sync-every", "10")
 SPARE_S = 20  # of a run, until all have settled
+CORES, ACK_MS, FLEET_MB, NATS_KB = 0.6, 300.0, 250.0, 100.0  # the limits for 10,000 devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Cost:
     rss_mib: dict[str, tuple[float, float]]  # at the begin and at the end of what is counted
     ack_p50_s: float
     ack_p99_s: float
-    nats_kib: float  # a connection
+    nats_bytes: float  # a connection
     verdict: dict[str, Any]
     errors: dict[str, int]
 
@@ -48,19 +49,23 @@ def steady(fleet: Running, devices: int, seconds: float, *, show: bool = False) 
         },
         ack_p50_s=report["ack_s"]["p50"],
         ack_p99_s=report["ack_s"]["p99"],
-        nats_kib=(after - fleet.idle_broker_bytes) / 1024 / devices,
+        nats_bytes=(after - fleet.idle_broker_bytes) / devices,
         verdict=report["verdict"],
         errors=report["errors"],
     )
 
 
 def tell(cost: Cost) -> None:
-    """Print a cost in lines."""
+    """Print a cost in lines, beside the limits for 10,000 devices."""
     used = ", ".join(f"{name} {cores:.2f}" for name, cores in cost.cores.items())
-    memory = ", ".join(f"{name} {first:.0f} -> {last:.0f}" for name, (first, last) in cost.rss_mib.items())
+    both = sum(cores for name, cores in cost.cores.items() if name in {"fleet", "postgres"})
+    first_mb, last_mb = (mib * 2**20 / 1e6 for mib in cost.rss_mib.get("fleet", (0.0, 0.0)))
     print(f"  {cost.readings_a_s:,.0f} readings/s acked; cores: {used}")
-    print(f"  ack p50 {cost.ack_p50_s * 1000:.0f} ms, p99 {cost.ack_p99_s * 1000:.0f} ms; MiB resident: {memory}")
-    print(f"  nats-server {cost.nats_kib:.0f} KiB a connection; errors {cost.errors or 'none'}")
+    print(f"  server and database {beside(both, CORES, 'cores', digits=2)}")
+    print(f"  ack p50 {cost.ack_p50_s * 1000:.0f} ms, p99 {beside(cost.ack_p99_s * 1000, ACK_MS, 'ms', digits=0)}")
+    print(f"  fleet {first_mb:.0f} -> {beside(last_mb, FLEET_MB, 'MB', digits=0)}")
+    print(f"  nats-server {beside(cost.nats_bytes / 1000, NATS_KB, 'KB', digits=0)} a connection")
+    print(f"  errors {cost.errors or 'none'}")
     said = "nothing lost, doubled or changed" if cost.verdict["clean"] else f"NOT CLEAN {cost.verdict}"
     print(f"  {cost.verdict['acked']:,} readings held against the ledger: {said}")
 

@@ -1,6 +1,11 @@
-"""A server of its own for a benchmark, swarms against it, and figures as they are printed."""
+"""A server of its own for a benchmark, swarms against it, and figures as they are printed.
+
+What a benchmark started ends with it, however that ends: on SIGTERM in order, its folder with it; on SIGKILL the
+server and its broker die with it.
+"""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -20,8 +25,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fixtures")]
 from databases import postgres  # noqa: E402 - found through the line above
 
 from firmware_sim.swarm.meter import Usage, usages  # noqa: E402 - the same
+from fleet.gateway import tether  # noqa: E402 - the same
 
 READY_S = 60.0
+SWARM_S = 1800.0  # that a swarm may take, all told: it has deadlines of its own
 SWARM = (sys.executable, "-m", "firmware_sim", "swarm")
 
 
@@ -45,13 +52,17 @@ class Running:
         where = ("--url", self.url, "--state", str(self.folder / "state"))
         secret = ("--token-file", str(self.folder / "data" / "admin.token"))
         watched = [word for name, pid in self.watched.items() for word in ("--watch", f"{name}={pid}")]
-        done = subprocess.run(  # noqa: S603 - our own program
-            [*SWARM, *where, *secret, *watched, *options, "--json"],
-            stdout=subprocess.PIPE,
-            stderr=None if show else subprocess.DEVNULL,
-            check=False,
-            cwd=ROOT,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 - our own program
+                _tied([*SWARM, *where, *secret, *watched, *options, "--json"]),
+                stdout=subprocess.PIPE,
+                stderr=None if show else subprocess.DEVNULL,
+                check=False,
+                cwd=ROOT,
+                timeout=SWARM_S,
+            )
+        except subprocess.TimeoutExpired:
+            sys.exit(f"the swarm did not end in {SWARM_S:.0f} s: {' '.join(options)}")
         if not done.stdout:
             sys.exit(f"the swarm failed: {' '.join(options)}")
         report: dict[str, Any] = json.loads(done.stdout)
@@ -63,6 +74,7 @@ class Running:
 @contextmanager
 def serving(kind: str, *options: str) -> Iterator[Running]:
     """Run `fleet serve` on an empty database that waits for the disk ("sqlite" or "postgresql")."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit("ended by SIGTERM"))
     with tempfile.TemporaryDirectory(prefix="fieldline-bench-", dir=Path.cwd(), ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if kind == "sqlite":
@@ -81,7 +93,7 @@ def _server(folder: Path, watched: dict[str, int], options: Sequence[str]) -> It
     ports = ("--api-port", "0", "--gateway-port", "0", "--link-port", "0", "--name", "127.0.0.1")
     command = [sys.executable, "-m", "fleet.cli", "serve", "--data", str(folder / "data"), *ports, *options]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT)  # noqa: S603 - ours
+        process = subprocess.Popen(_tied(command), stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT)  # noqa: S603 - ours
         assert process.stdout is not None  # noqa: S101 - asked for above
         impatient = threading.Timer(READY_S, process.kill)
         impatient.start()
@@ -106,6 +118,16 @@ def _server(folder: Path, watched: dict[str, int], options: Sequence[str]) -> It
                 process.wait()
             listening.join()
             process.stdout.close()
+
+
+def _tied(command: Sequence[str]) -> list[str]:
+    """Return the command as one that dies with this process."""
+    return [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
+
+
+def beside(value: float, limit: float, unit: str, *, digits: int = 1) -> str:
+    """Write a figure beside the most that it may be: "19.7 s = 0.33 of the limit, 60 s"."""
+    return f"{value:,.{digits}f} {unit} = {value / limit:.2f} of the limit, {limit:g} {unit}"
 
 
 def middle(values: Sequence[float]) -> str:

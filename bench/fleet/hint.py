@@ -6,8 +6,11 @@ To reach: 3 s. (Without the hint each would hear of it with its next ack.)
 """
 
 import argparse
+import math
 
-from _swarm import cores, serving
+from _swarm import beside, cores, serving
+
+LAST_S = 3.0
 
 
 def main() -> None:
@@ -24,9 +27,9 @@ def main() -> None:
         )
     marks = report["marks"]
     print(
-        f"{marks['hint_devices']:,} of {marks['hint_listening']:,} devices heard: the first after"
+        f"{marks.get('hint_devices', 0):,} of {marks.get('hint_listening', 0):,} devices heard: the first after"
         f" {marks.get('hint_first_s', 0):.2f} s, the middle {marks.get('hint_median_s', 0):.2f} s,"
-        f" the last {marks.get('hint_last_s', 0):.2f} s of 3"
+        f" the last {beside(marks.get('hint_last_s', math.inf), LAST_S, 's', digits=2)}"
     )
     print(f"  errors {report['errors'] or 'none'}; {cores(report)}")
 

@@ -10,11 +10,12 @@ again. To reach: flat memory, nothing lost, back to normal in 30 s. (ThingsBoard
 import argparse
 from typing import Any
 
-from _swarm import cores, serving
+from _swarm import beside, cores, serving
 
 CALM = ("--mode", "steady", "--devices", "100", "--series", "10", "--every", "1s", "--for", "30s", "--road", "link")
 CALM_S = 1.0  # ack p99 of a second in which all is normal …
 CALM_TIMES = 3.0  # … or so many times that of before
+BACK_S = 30.0
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
     print(f"  fleet's MiB resident: before {_rss(before)}, during {_rss(during)}, after {_rss(after)}")
     normal = max(CALM_S, CALM_TIMES * before["ack_s"]["p99"])
     back = next((one["t_s"] for one in after["samples"] if one["acks"] and one["p99_s"] <= normal), None)
-    said = "not back to normal" if back is None else f"back to normal {back:.0f} s after"
+    said = "not back to normal" if back is None else f"back to normal after {beside(back, BACK_S, 's')}"
     print(
         f"  ack p99 before {before['ack_s']['p99'] * 1000:.0f} ms, after {after['ack_s']['p99'] * 1000:.0f} ms: {said}"
     )

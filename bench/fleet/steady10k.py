@@ -22,8 +22,7 @@ def main() -> None:
     for kind in ("sqlite", "postgresql") if told.database == "all" else (told.database,):
         with serving(kind, *SYNC_EVERY) as fleet:
             cost = steady(fleet, told.devices, told.minutes * 60, show=told.show)
-        both = sum(cores for name, cores in cost.cores.items() if name in {"fleet", "postgres"})
-        print(f"{kind}, {told.devices:,} devices, {told.minutes:g} min: server and database {both:.2f} cores of 0.60")
+        print(f"{kind}, {told.devices:,} devices, {told.minutes:g} min", flush=True)
         tell(cost)
 
 

@@ -6,8 +6,11 @@ To reach: 60 s, and no storm of errors. They come by both roads: the link first,
 """
 
 import argparse
+import math
 
-from _swarm import cores, serving
+from _swarm import beside, cores, serving
+
+BACK_S = 60.0
 
 
 def main() -> None:
@@ -27,11 +30,13 @@ def main() -> None:
         )
     marks = report["marks"]
     print(
-        f"{told.devices:,} devices, gone for {told.outage:g} s: all acked after {marks.get('back_s', 0):.1f} s of 60;"
-        f" not back: {marks.get('not_back', 0):.0f}; links opened {marks.get('links_opened', 0):,.0f}"
+        f"{told.devices:,} devices, gone for {told.outage:g} s: all acked after"
+        f" {beside(marks.get('back_s', math.inf), BACK_S, 's')};"
+        f" not back: {marks.get('not_back', told.devices):.0f}; links opened {marks.get('links_opened', 0):,.0f}"
     )
     print(
-        f"  gateway calls {report['counts'].get('gateway calls', 0):,}; errors over the whole run: {report['errors']}"
+        f"  gateway calls {report['counts'].get('gateway calls', 0):,}; errors from the storm on:"
+        f" {marks.get('errors', 0):,.0f}; by cause, over the whole run: {report['errors'] or 'none'}"
     )
     print(f"  {'clean' if report['verdict']['clean'] else report['verdict']}; {cores(report)}")
 

@@ -271,19 +271,22 @@ class Member:
         else:
             wait_s = self._wait_s(self._gateway_failures)
             self._gateway_failures += 1
-        self._flight = None
-        self._gateway_from_s = self._crew.loop.now + wait_s
-        self._call_at(self._gateway_from_s)
+        self._leave_gateway(wait_s)
 
     def _gateway_failed(self, why: str) -> None:
         self._crew.meter.error(f"gateway: {why}")
         if self._gateway is not None:
             self._gateway.close(abruptly=True)
             self._gateway = None
-        self._flight = None
-        self._gateway_from_s = self._crew.loop.now + self._wait_s(self._gateway_failures)
+        self._leave_gateway(self._wait_s(self._gateway_failures))
         self._gateway_failures += 1
-        self._call_at(self._gateway_from_s)
+
+    def _leave_gateway(self, for_s: float) -> None:
+        """Do not call it for some time; what was in flight goes over the link, if that has come up meanwhile."""
+        self._flight = None
+        now = self._crew.loop.now
+        self._gateway_from_s = now + for_s
+        self._call_at(now if self.link is not None and self.link.is_up else self._gateway_from_s)
 
     # The sync.
 

@@ -21,6 +21,7 @@ from firmware_sim.swarm.rogue import Repeater, SlowReader
 BEGIN_A_S = 200  # devices that come up a second, where they are not to come all at once
 BURST_FROM_US = 30 * 86_400 * US  # a burst's readings begin so long ago
 DRAIN_CALLS = 3  # paces that the devices have to send what is left …
+MAX_DRAIN_CALLS_S = 120.0  # … at most this, however slow the fleet has made them …
 DRAIN_S = 60.0  # … and so long besides
 CHECK_S = 0.1
 
@@ -60,6 +61,7 @@ class Director:
         self.marks: dict[str, float] = {}
         self.phase = "starting"
         self._deadline = 0.0
+        self._links = 0  # that there are when all have come up
 
     def starts_us(self, identities: Sequence[Identity], now_us: int) -> list[int]:
         """Return when each device began to measure: phases are spread over the time between two readings."""
@@ -74,6 +76,7 @@ class Director:
     def begin(self) -> None:
         """Set it going."""
         crew, loop = self._crew, self._crew.loop
+        self._links = sum(crew.uses_link(member.identity.number) for member in crew.members)
         self.phase = str(self._mode)
         is_spread = self._mode not in (Mode.BURST, Mode.BACKLOG)
         phase_s = min(crew.course.every_us / US, self._times.run_s / 4)
@@ -102,8 +105,7 @@ class Director:
             self._drain()
 
     def _all_linked(self) -> bool:
-        crew = self._crew
-        return crew.meter.connected >= sum(crew.uses_link(member.identity.number) for member in crew.members)
+        return self._crew.meter.connected >= self._links
 
     def _settle(self) -> None:
         """Count latencies from when the coming up is over, a pace after the last link is there."""
@@ -155,7 +157,7 @@ class Director:
         self.phase = "back"
         crew = self._crew
         back_s = crew.loop.now
-        links = crew.meter.counts["links opened"]
+        links, errors = crew.meter.counts["links opened"], crew.meter.errors.total()
         now_us = crew.wall_us()
         owed = [(member, crew.course.rows_until(member.start_us, now_us)) for member in crew.members]
         for member in crew.members:
@@ -168,6 +170,7 @@ class Director:
         def noted() -> None:
             self.marks["back_s"] = round(crew.loop.now - back_s, 3)
             self.marks["not_back"] = len(owed)
+            self.marks["errors"] = crew.meter.errors.total() - errors
             self.marks["links_opened"] = crew.meter.counts["links opened"] - links
             self._drain()
 
@@ -208,7 +211,7 @@ class Director:
             else:
                 member.finish(now_us)
         pace_s = max((member.next_s for member in crew.members), default=0.0)
-        self._deadline = crew.loop.now + DRAIN_CALLS * pace_s + DRAIN_S
+        self._deadline = crew.loop.now + min(DRAIN_CALLS * pace_s, MAX_DRAIN_CALLS_S) + DRAIN_S
         self._wait(self._all_done, self._over)
 
     def _all_done(self) -> bool:

@@ -9,6 +9,7 @@ from firmware_sim.swarm.channel import Channel, Trust
 from firmware_sim.swarm.loop import Loop
 
 KEEPALIVE_S = 60
+GATEWAY_CONNECT_S = 10.0  # that an agent waits for a connection to the gateway
 ACCEPTED = b"\x00\x00"  # CONNACK: no session, return code 0
 MAX_TOPIC_PARTS = 4
 
@@ -144,7 +145,7 @@ class Gateway:
         self._fresh = True
         self._reader = http.Reader()
         self._channel = Channel(self._loop, lambda: None, self._came, self._lost)
-        self._channel.open(self._server.gateway, self._server.trust, self._identity)
+        self._channel.open(self._server.gateway, self._server.trust, self._identity, GATEWAY_CONNECT_S)
         self._channel.send(self._request)
 
     def _came(self, data: bytes) -> None:

@@ -38,6 +38,7 @@ MAX_MEMORY_BYTES = 16 * 1024 * 1024  # of JetStream
 MAX_FILE_BYTES = 128 * 1024 * 1024  # of JetStream: retained messages that nobody asked for
 READY_S = 15.0  # from start to listening
 STOP_S = 2.0  # from SIGTERM to SIGKILL
+CONNECT_S = 30  # that a device's handshake may take, and then the callout: as long as an agent waits for either
 FIRST_PAUSE_S = 0.2  # before it is started again; doubled each time …
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0  # … until it has run for this long
@@ -217,7 +218,7 @@ accounts {{
 }}
 system_account: SYSTEM
 authorization {{
-  timeout: 10
+  timeout: {CONNECT_S}
   auth_callout {{ issuer: {access.issuer.name}, account: {ACCOUNT}, auth_users: [{Access.USER}, {Access.SYSTEM_USER}] }}
 }}
 mqtt {{
@@ -228,7 +229,7 @@ mqtt {{
     {pair}
     ca_file: {quoted(listening.ca)}
     verify: true
-    timeout: 10
+    timeout: {CONNECT_S}
   }}
 }}
 """

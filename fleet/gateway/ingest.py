@@ -106,11 +106,11 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Born:
-    """A link that came up."""
+class Linked:
+    """A link that came up, or one that ended."""
 
     device_id: str
-    told: Birth
+    told: Birth | Will
     received_us: int
 
     @property
@@ -177,38 +177,33 @@ class Ingest:
 
     async def birth(self, device_id: str, birth: Birth) -> None:
         """Note that a device's link came up; a birth of an older link changes nothing. Raises as `take` does."""
-        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        born = Born(device_id, birth, self._now_us())
-        self._db.submit(self.store_all, born, partial(settle, committed), first=True)
-        await committed
+        await self._note_link(Linked(device_id, birth, self._now_us()))
 
     async def will(self, device_id: str, will: Will) -> None:
-        """Note that a device's link broke; the will of an older link changes nothing."""
-        received_us = self._now_us()
+        """Note that a device's link broke; the will of an older link changes nothing. Raises as `take` does."""
+        await self._note_link(Linked(device_id, will, self._now_us()))
 
-        def work(conn: Connection) -> None:
-            intake.lock(conn, device_id)
-            presence.will(conn, device_id, connection=will.connection, now_us=received_us)
-
-        await self._db.write(work)
+    async def _note_link(self, linked: Linked) -> None:
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._db.submit(self.store_all, linked, partial(settle, committed), first=True)
+        await committed
 
     # In the transaction.
 
-    def store_all(self, conn: Connection, taken: Sequence[Taken | Born]) -> list[Ack | FleetError | None]:
-        """Store batches and births, in order: the ordinary ones together, each other one by itself."""
+    def store_all(self, conn: Connection, taken: Sequence[Taken | Linked]) -> list[Ack | FleetError | None]:
+        """Store batches, births and wills, in order: the ordinary ones together, each other one by itself."""
         keys = [one.key for one in taken]
         standings = intake.standings(conn, keys)
         gathered = Gathered()
         answers: list[Ack | FleetError | None] = []
         for one in taken:
             standing = standings.get(one.device_id)
+            if isinstance(one, Linked):
+                answers.append(self._gather_link(gathered, one, standing))
+                continue
             trouble = intake.trouble(one.device_id, standing)
             if standing is None or trouble is not None:
                 answers.append(trouble or unknown(one.device_id))
-                continue
-            if isinstance(one, Born):
-                gathered.birth(standing, one.told, received_us=one.received_us, next_s=self._next_s())
-                answers.append(None)
                 continue
             self._note_product(standing)
             effects = None if one.told is None else decide(standing, one.told, one.rows, received_us=one.received_us)
@@ -227,6 +222,17 @@ class Ingest:
         if not is_ordinary(standing, told, effects):
             return False
         return told.lane is Lane.EVENTS or not config.rules_of(conn, standing.desired, standing.desired_hash)
+
+    def _gather_link(self, gathered: Gathered, one: Linked, standing: Standing | None) -> FleetError | None:
+        if standing is None:
+            return unknown(one.device_id)
+        if isinstance(one.told, Will):  # a revoked device's counts: its link has ended
+            gathered.will(standing, one.told, received_us=one.received_us)
+            return None
+        trouble = intake.trouble(one.device_id, standing)
+        if trouble is None:
+            gathered.birth(standing, one.told, received_us=one.received_us, next_s=self._next_s())
+        return trouble
 
     def _gather(self, gathered: Gathered, one: Taken, standing: Standing, told: Batch, effects: Effects) -> None:
         new_events = [row for row in told.events if effects.mark is not None and row.seq >= effects.rows[0].seq]

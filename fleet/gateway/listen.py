@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import Config
 
 from fleet.errors import Misconfigured
+from fleet.gateway.door import Door
 from fleet.gateway.peer import PeerProtocol
 
 WAIT_S = 3.0
@@ -33,6 +34,32 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+
+class DeviceServer(Server):
+    """The gateway's: its connections come in by a door."""
+
+    def __init__(self, config: Config, context: ssl.SSLContext) -> None:
+        super().__init__(config)
+        self._context = context
+        self._doors: list[Door] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open a door at each port."""
+        await super().startup(sockets=[])
+        self._doors = [Door(one, self._context, self._make, self._count) for one in sockets or ()]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in any more, and end as uvicorn does."""
+        for door in self._doors:
+            door.close()
+        await super().shutdown(sockets=sockets)
+
+    def _make(self) -> PeerProtocol:
+        return PeerProtocol(self.config, self.server_state, self.lifespan.state)
+
+    def _count(self) -> int:
+        return len(self.server_state.connections)
 
 
 def any_host() -> str:
@@ -90,7 +117,7 @@ def api_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def device_server(app: ASGIApp, context: ssl.SSLContext) -> Server:
     """Return the gateway's server."""
-    return Server(_config(app, context, http=PeerProtocol, keep_alive_s=KEEP_ALIVE_S))
+    return DeviceServer(_config(app, context, http=PeerProtocol, keep_alive_s=KEEP_ALIVE_S), context)
 
 
 def people_server(app: ASGIApp, context: ssl.SSLContext | None) -> Server:

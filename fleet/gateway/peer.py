@@ -2,8 +2,8 @@
 
 uvicorn does not hand the peer's certificate to the application and has no deadline for a request that is never
 finished. This protocol puts the certificate (DER) into the ASGI scope under `PEER`, closes a connection that has not
-completed a request in `REQUEST_S`, and marks requests on connections beyond `MAX_CONNECTIONS` as `CROWDED`, for the
-application to answer with 503: a TLS connection costs about 300 KB here, so there must never be one a device.
+completed a request in `REQUEST_S`, and keeps an idle one for less long where there are many: a TLS connection costs
+about 300 KB here, so there must never be one a device, and whoever waits at the door (door.py) wants the place.
 """
 
 import asyncio
@@ -15,10 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 PEER = "fieldline.peer"
-CROWDED = "fieldline.crowded"
 
-MAX_CONNECTIONS = 256  # served at once; those beyond are told to come again
-REFUSED_CONNECTIONS = 512  # closed without a word
+MANY = 64  # connections, of the `door.MAX_CONNECTIONS` that there may be
+IDLE_OF_MANY_S = 1  # that an idle connection is kept then: long enough to say two things in a row
 REQUEST_S = 30.0  # from a connection's or a request's first byte to the request's last
 
 
@@ -43,13 +42,11 @@ class PeerProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Note the peer; close at once if there are far too many."""
+        """Note the peer."""
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         self._peer = tls.getpeercert(binary_form=True) if tls is not None else None
         self._expect()
-        if len(self.connections) > REFUSED_CONNECTIONS:
-            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the deadline."""
@@ -61,12 +58,13 @@ class PeerProtocol(HttpToolsProtocol):
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # ASGI allows keys of one's own
         scope[PEER] = self._peer
-        scope[CROWDED] = len(self.connections) > MAX_CONNECTIONS
         self._expect()
 
     def on_message_complete(self) -> None:
         """Note that the request came whole."""
         self._unexpect()
+        if len(self.connections) > MANY:
+            self.timeout_keep_alive = IDLE_OF_MANY_S
         super().on_message_complete()
 
     def _expect(self) -> None:

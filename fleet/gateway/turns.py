@@ -14,7 +14,7 @@ from agent.wire.topics import device_of
 from fleet.gateway.seldom import Seldom
 
 MAX_PENDING_OF_ONE = 8  # messages of one device: two batches in flight, birth, will, and room for a reconnect
-MAX_PENDING = 2048  # messages of all
+MAX_PENDING = 8192  # messages of all: when a site or a broker goes, as many wills come at once
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of their payloads
 
 SAID_EVERY_S = 60.0  # of one device

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from fleet.core.intake import Span
 from fleet.store.schema import batch as table
@@ -11,6 +11,9 @@ from fleet.store.schema import batch as table
 BODIES_AT_ONCE = 16  # fetched by one query
 
 _ADD = insert(table).inline()  # nobody asks for the id
+_BODIES = select(table.c.id, table.c.first_seq, table.c.last_seq, table.c.body).where(
+    table.c.id.in_(bindparam("ids", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,5 @@ def bodies(conn: Connection, ids: Sequence[int]) -> Iterator[Kept]:
     """Yield batches, in the order of `ids`; a few are in memory at a time."""
     for at in range(0, len(ids), BODIES_AT_ONCE):
         some = ids[at : at + BODIES_AT_ONCE]
-        wanted = select(table.c.id, table.c.first_seq, table.c.last_seq, table.c.body).where(table.c.id.in_(some))
-        by_id = {row.id: Kept(row.first_seq, row.last_seq, row.body) for row in conn.execute(wanted)}
+        by_id = {number: Kept(*kept) for number, *kept in conn.execute(_BODIES, {"ids": some})}
         yield from (by_id[one] for one in some)

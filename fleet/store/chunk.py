@@ -23,6 +23,16 @@ _HERE = (
 )
 _BODY = select(table.c.body).where(_HERE)
 _ENTRY = (table.c.sensor, table.c.from_us, table.c.part, table.c.to_us, table.c.rows, table.c.readings)
+_OF_DEVICE = (
+    select(*_ENTRY)
+    .where(
+        table.c.device_id == bindparam("device_id"),
+        table.c.from_us >= bindparam("first_us"),
+        table.c.from_us < bindparam("until_us"),
+        table.c.to_us >= bindparam("from_us"),
+    )
+    .order_by(table.c.to_us.desc(), table.c.sensor)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +71,8 @@ def make(sensor: str, series: Sequence[Rows], *, part: int) -> Made:
 def of_device(conn: Connection, device_id: str, from_us: int, to_us: int) -> list[Entry]:
     """Return the chunks of all sensors that touch `from_us` ≤ t < `to_us`, the newest first."""
     first_us = start_of(max(0, from_us), DAY_S)
-    found = (table.c.device_id == device_id) & (table.c.from_us >= first_us) & (table.c.from_us < to_us)
-    wanted = select(*_ENTRY).where(found, table.c.to_us >= from_us)
-    return [Entry(*row) for row in conn.execute(wanted.order_by(table.c.to_us.desc(), table.c.sensor))]
+    span = {"device_id": device_id, "first_us": first_us, "from_us": from_us, "until_us": to_us}
+    return [Entry(*row) for row in conn.execute(_OF_DEVICE, span)]
 
 
 def walk(conn: Connection, device_id: str, sensor: str, from_us: int, to_us: int) -> Iterator[Entry]:

@@ -1,14 +1,15 @@
-"""What many ordinary batches and births change, gathered, and written with one statement a table.
+"""What many ordinary batches, births and wills change, gathered, and written with one statement a table.
 
 Of several batches of one device only the last mark, the last latest values and the last call are written.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
-from agent.wire.messages import Batch, Birth, Lane, Reported
+from agent.wire.messages import Batch, Birth, Lane, Reported, Will
 from fleet.core.event import Event
 from fleet.core.intake import Effects, Mark, Standing, span_of
 from fleet.core.latest import Entry
@@ -43,12 +44,13 @@ _PRESENCE = (
     "since_us",
     "connection",
     "boot_id",
+    "link_ended_us",
 )
 _KEY = ("device_id",)
 
 
 class Gathered:
-    """Ordinary batches and births on their way into the tables."""
+    """Ordinary batches, births and wills on their way into the tables."""
 
     def __init__(self) -> None:
         self._batches: list[tuple[object, ...]] = []
@@ -107,6 +109,14 @@ class Gathered:
             self._hear(standing, told, received_us=received_us, next_s=next_s, health_json=None)
         self._note_agent(standing, told.agent_version)
 
+    def will(self, standing: Standing, told: Will, *, received_us: int) -> None:
+        """Take in that a link ended; a will of an older link does not count."""
+        facts = standing.facts
+        if facts is not None and facts.connection == told.connection and facts.link_up:
+            standing.facts = replace(facts, link_up=False, link_ended_us=received_us)
+            health_json = self._heard.get(standing.device_id, (None, None))[1]
+            self._heard[standing.device_id] = (standing.facts, health_json)
+
     def _hear(
         self, standing: Standing, told: Batch | Birth, *, received_us: int, next_s: int, health_json: str | None
     ) -> None:
@@ -159,5 +169,5 @@ _UNHEARD = Facts(last_seen_us=0, next_s=0, link_up=False, announced=Presence.NEV
 
 def _row(device_id: str, facts: Facts, health_json: str | None) -> tuple[object, ...]:
     """Return a row of presence. The device is locked, so what its facts said when they were read is still so."""
-    state = (facts.link_up, facts.announced.value, facts.since_us, facts.connection, facts.boot_id)
+    state = (facts.link_up, facts.announced.value, facts.since_us, facts.connection, facts.boot_id, facts.link_ended_us)
     return device_id, facts.last_seen_us, facts.next_s, health_json, *state

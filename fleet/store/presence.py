@@ -84,15 +84,6 @@ def seen(  # noqa: PLR0913 - the facts of one call
         event.append(conn, online(device_id, now_us))
 
 
-def will(conn: Connection, device_id: str, *, connection: int, now_us: int) -> bool:
-    """Note a link that ended; tells whether it counted (a will of an older link does not)."""
-    facts = get(conn, device_id)
-    if facts is None or facts.connection != connection or not facts.link_up:
-        return False
-    conn.execute(_NOTE, {"device": device_id, "link_up": False, "link_ended_us": now_us})
-    return True
-
-
 def due(conn: Connection, *, now_us: int, limit: int) -> list[str]:
     """Return devices that became late or offline and are not announced as such. Revoked ones are silent."""
     silent_us = now_us - table.c.last_seen_us

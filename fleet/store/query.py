@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from agent.wire.messages import Value
 from fleet.core.chunk import CLOCKS, sensor_of
@@ -30,6 +30,11 @@ Reading = tuple[int, Value]
 IDS_AT_ONCE = 1024  # batches named by one round trip
 MAX_GAPS = 1000  # gaps returned with points
 
+_TOUCHING = select(batch.c.id).where(
+    batch.c.device_id == bindparam("device_id"),
+    batch.c.to_us >= bindparam("from_us"),
+    batch.c.from_us < bindparam("until_us"),
+)
 _CURSOR = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")  # both fit 64 bits
 
 
@@ -232,5 +237,5 @@ def _batches(
 
 def touching(conn: Connection, device_id: str, from_us: int, to_us: int) -> list[int]:
     """Return the ids of the batches that touch the span, in the order in which they came."""
-    mine = (batch.c.device_id == device_id) & (batch.c.to_us >= from_us) & (batch.c.from_us < to_us)
-    return sorted(conn.execute(select(batch.c.id).where(mine)).scalars())
+    span = {"device_id": device_id, "from_us": from_us, "until_us": to_us}
+    return sorted(conn.execute(_TOUCHING, span).scalars())

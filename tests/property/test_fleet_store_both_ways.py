@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
-from agent.wire.messages import Birth, ConfigOutcome, Gap, Health, Lane, Newest, Reported
+from agent.wire.messages import Birth, ConfigOutcome, Gap, Health, Lane, Newest, Reported, Will
 from fleet.core.actor import FLEET
 from fleet.gateway import ingest
-from fleet.gateway.ingest import Born, Taken
+from fleet.gateway.ingest import Linked, Taken
 from fleet.store import config, device
 from fleet.store.config import Target
 from fleet.store.schema import metadata
@@ -37,10 +37,10 @@ OUTCOMES = [SEEDED, Reported(1, ConfigOutcome.APPLIED, 1, "x", ""), Reported(2, 
 
 @dataclass(frozen=True)
 class Step:
-    """One batch or birth of a schedule: of which device, and what it says."""
+    """One batch, birth or will of a schedule: of which device, and what it says."""
 
     device: int
-    said: bytes | Birth
+    said: bytes | Birth | Will
     after_s: int
 
 
@@ -48,7 +48,7 @@ class Step:
 def steps(draw: st.DrawFn) -> Step:
     kind = draw(
         st.sampled_from(
-            ["telemetry"] * 8 + ["events", "events", "gap", "birth", "birth", "garbage", "ahead", "snapshot"]
+            ["telemetry"] * 8 + ["events", "events", "gap", "birth", "birth", "will", "garbage", "ahead", "snapshot"]
         )
     )
     head: dict[str, Any] = {"store_id": draw(st.sampled_from(["s1", "s1", "s1", "s2"]))}
@@ -67,12 +67,13 @@ def steps(draw: st.DrawFn) -> Step:
     value = draw(st.sampled_from([1.5, 9.0, 9.0, None, "x", 7]))
     kind_of_event = draw(st.sampled_from(["agent.started", "config.applied", "device.lost"]))
     boot_id = draw(st.sampled_from(["boot-1", "boot-2"]))
-    said: bytes | Birth = {
+    said: bytes | Birth | Will = {
         "telemetry": lambda: telemetry(
             [segment(n, [value, 2.0 * n], t0_us=T0_US + n * STEP_US + shift_us) for n in seqs], **head
         ),
         "events": lambda: events([event(n, kind_of_event) for n in seqs], **head),
         "birth": lambda: Birth(1, start, T0_US, boot_id, "0.3.0"),
+        "will": lambda: Will(start),
         "gap": lambda: events(
             [event(n) for n in seqs[:-1]]
             + [event(seqs[-1], "gap.recorded", gap=Gap(Lane.TELEMETRY, 2, start + 1, T0_US, T0_US, 3, "shed"))],
@@ -112,13 +113,13 @@ async def store(fleet: Fleet, schedule: list[Step], prefix: str, *, together: bo
         device.revoke(conn, f"{prefix}{REVOKED}", "stolen", now_us=T0_US, by=FLEET)
 
     await fleet.db.write(set_up)
-    taken: list[Taken | Born] = []
+    taken: list[Taken | Linked] = []
     received_us = fleet.clock()
     for step in schedule:
         received_us += step.after_s * 1_000_000
         device_id = f"{prefix}{step.device}"
-        if isinstance(step.said, Birth):
-            taken.append(Born(device_id, step.said, received_us))
+        if not isinstance(step.said, bytes):
+            taken.append(Linked(device_id, step.said, received_us))
         else:
             batch = Taken(device_id, step.said, "link", received_us)
             batch.decode()
