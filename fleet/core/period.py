@@ -26,7 +26,10 @@ def begin_of(t_us: int, by: By, zone: tzinfo) -> int:
     local = _local(t_us, zone)
     if by is By.HOUR:
         offset_us = _us(local.utcoffset() or timedelta())
-        return t_us - (t_us + offset_us) % _HOUR_US
+        begin = t_us - (t_us + offset_us) % _HOUR_US
+        is_cut = begin < t_us and _local(begin, zone).utcoffset() != local.utcoffset()
+        # An hour in which clocks change by a part of one (Lord Howe) goes on until the next full hour.
+        return begin_of(begin, by, zone) if is_cut else begin
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if by is By.MONTH:
         midnight = midnight.replace(day=1)
@@ -56,9 +59,10 @@ def _beginnings(after_us: int, by: By, zone: tzinfo) -> Iterator[int]:
     begin = begin_of(after_us, by, zone)
     if by is By.HOUR:
         while True:
-            # Where clocks change by part of an hour, the next full hour is nearer or farther than an hour.
-            following = begin_of(begin + _HOUR_US, by, zone)
-            begin = following if following > begin else begin + _HOUR_US
+            later = begin + _HOUR_US
+            while (following := begin_of(later, by, zone)) <= begin:
+                later += _HOUR_US // 4  # offsets are whole quarters
+            begin = following
             yield begin
     local = _local(begin, zone)
     year, month, day = local.year, local.month, local.day

@@ -5,7 +5,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fleet.core.period import By, begin_of, edges
@@ -37,6 +37,8 @@ def test_a_day_on_which_clocks_change_is_as_long_as_it_is(day: str, zone: str, h
     assert begin_of(found[1] - 1, By.DAY, ZoneInfo(zone)) == start
 
 
+@example(602_778_600_001, "Australia/Lord_Howe", By.HOUR)  # clocks go back by half an hour
+@example(504_902_400_000, "Asia/Kathmandu", By.HOUR)  # forward by a quarter, once
 @given(
     st.integers(us("1971-01-01T00:00Z") // 1000, us("2099-01-01T00:00Z") // 1000),
     st.sampled_from(ZONES),
