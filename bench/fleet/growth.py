@@ -12,7 +12,7 @@ from pathlib import Path
 
 from _growth import SYNC_EVERY, Cost, serving, steady
 
-WIDTH, HEIGHT, LEFT, TOP = 260, 180, 56, 28
+WIDTH, HEIGHT, LEFT, RIGHT, TOP = 260, 180, 56, 28, 28
 HEAD = (
     "devices", "readings/s", "fleet, cores", "broker, cores", "fleet, MiB", "broker, MiB", "ack p50, ms", "p99, ms",
     "lost",
@@ -53,8 +53,8 @@ def plot(costs: Sequence[Cost]) -> str:
         ("ack, ms", {"p50": [(c.devices, c.ack_p50_s * 1e3) for c in costs],
                      "p99": [(c.devices, c.ack_p99_s * 1e3) for c in costs]}),
     )  # fmt: skip
-    width = (WIDTH + LEFT + 16) * len(panels)
-    parts = [_panel(title, lines, at * (WIDTH + LEFT + 16)) for at, (title, lines) in enumerate(panels)]
+    width = (LEFT + WIDTH + RIGHT) * len(panels)
+    parts = [_panel(title, lines, at * (LEFT + WIDTH + RIGHT)) for at, (title, lines) in enumerate(panels)]
     style = "<style>text{font:11px system-ui,sans-serif;fill:#444}</style>"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT + TOP + 40}" width="{width}">'
     return f'{head}{style}<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
@@ -78,6 +78,7 @@ def _panel(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], left:
     for x in sorted({x for x, _ in points}):
         across = place(x, 1)[0]
         parts.append(f'<text x="{across:.1f}" y="{TOP + HEIGHT + 18}" text-anchor="middle">{x:,.0f}</text>')
+    parts.append(f'<text x="{left + LEFT + WIDTH}" y="{TOP + HEIGHT + 34}" text-anchor="end">devices</text>')
     for number, (name, line) in enumerate(lines.items()):
         drawn = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in line)
         colour = COLOURS[name]

@@ -35,7 +35,7 @@ from firmware_sim.swarm.member import Identity
 from firmware_sim.swarm.roads import Gateway, Server
 
 CLAIMS_A_CALL = 250
-CONNECTIONS = 16
+CONNECTIONS = 48
 EST = "/.well-known/est"
 PRODUCT = "swarm"
 CREATED = 200

@@ -28,6 +28,13 @@ _CHECK = (
     .where(table.c.fingerprint.in_(bindparam("shown", expanding=True)))
 )
 
+_NEW = insert(table)
+_REVOKE = (
+    update(table)
+    .where(table.c.device_id == bindparam("device"), table.c.revoked_us.is_(None))
+    .values(revoked_us=bindparam("now_us"))
+)
+
 
 class CertificateUnknown(Refused):
     """The fleet has not issued this certificate, or no longer knows it."""
@@ -117,9 +124,7 @@ def enrol(conn: Connection, claim: Claim, issued: Certificate, *, now_us: int, a
     """
     if not again:
         known = claim.device_id
-        conn.execute(
-            update(table).where(table.c.device_id == known, table.c.revoked_us.is_(None)).values(revoked_us=now_us)
-        )
+        conn.execute(_REVOKE, {"device": known, "now_us": now_us})
         device.enrol(conn, known, claim.product, serial=claim.serial, site=claim.site, now_us=now_us)
         _append(conn, "device.enrolled", issued, now_us, f"{known}, a {claim.product}, was enrolled.")
     _insert(conn, issued)
@@ -142,13 +147,14 @@ def renew(conn: Connection, before: str, issued: Certificate, *, now_us: int, gr
 
 def _insert(conn: Connection, issued: Certificate) -> None:
     conn.execute(
-        insert(table).values(
-            fingerprint=issued.fingerprint,
-            device_id=issued.device_id,
-            serial_number=issued.serial_number,
-            not_before_us=issued.not_before_us,
-            not_after_us=issued.not_after_us,
-        )
+        _NEW,
+        {
+            "fingerprint": issued.fingerprint,
+            "device_id": issued.device_id,
+            "serial_number": issued.serial_number,
+            "not_before_us": issued.not_before_us,
+            "not_after_us": issued.not_after_us,
+        },
     )
 
 

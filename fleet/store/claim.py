@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from agent.wire.claim import SECRET_BYTES
 from agent.wire.limits import MAX_DEVICE_CHARS
@@ -41,6 +41,27 @@ MAX_SERIAL_CHARS = 128
 MAX_SITE_CHARS = 256
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+# Built once: a factory's line enrols by the thousand, and building a statement costs more than running it.
+_NEW = insert(claim).returning(claim.c.id)
+_BY_SECRET = select(claim).where(claim.c.secret_hash == bindparam("shown"))
+_TAKE = (
+    update(claim)
+    .where(claim.c.id == bindparam("claim"), claim.c.used_us.is_(None), claim.c.revoked_us.is_(None))
+    .values(used_us=bindparam("now_us"), key_hash=bindparam("key"))
+)
+_STATE = select(device.c.enrolled_us, device.c.revoked_us).where(device.c.id == bindparam("device"))
+_GOOD = (
+    select(certificate.c.fingerprint)
+    .where(
+        certificate.c.device_id == bindparam("device"),
+        certificate.c.revoked_us.is_(None),
+        certificate.c.not_after_us > bindparam("now_us"),
+    )
+    .limit(1)
+)
+_IS_DEVICE = select(device.c.id).where(device.c.id == bindparam("name"))
+_IS_CLAIMED = select(claim.c.id).where(claim.c.device_id == bindparam("name")).limit(1)
 
 
 class ClaimUnknown(Refused):
@@ -128,19 +149,8 @@ def create(  # noqa: PLR0913 - one keyword a fact
         ownership.transfer(conn, name, customer_id, at_us=now_us, now_us=now_us, by=by)
     secret = secrets.token_bytes(SECRET_BYTES)
     expires_us = now_us + expires_s * 1_000_000
-    claim_id = conn.execute(
-        insert(claim)
-        .values(
-            secret_hash=_hash(secret),
-            product_id=product_id,
-            device_id=name,
-            serial=serial,
-            site=site,
-            created_us=now_us,
-            expires_us=expires_us,
-        )
-        .returning(claim.c.id)
-    ).scalar_one()
+    values = {"secret_hash": _hash(secret), "product_id": product_id, "device_id": name, "serial": serial, "site": site}
+    claim_id = conn.execute(_NEW, {**values, "created_us": now_us, "expires_us": expires_us}).scalar_one()
     made = Claim(claim_id, product_id, name, serial, site, now_us, expires_us)
     text = f"A claim was made for {name}, a {product_id}."
     data = {"device": name, "product": product_id, "expires_us": expires_us}
@@ -231,7 +241,7 @@ def use(conn: Connection, secret: bytes, *, key_hash: str, now_us: int) -> Use:
 
     Raises ClaimUnknown, ClaimUsed, ClaimRevoked, ClaimExpired, DeviceExists.
     """
-    row = conn.execute(select(claim).where(claim.c.secret_hash == _hash(secret))).one_or_none()
+    row = conn.execute(_BY_SECRET, {"shown": _hash(secret)}).one_or_none()
     if row is None:
         raise ClaimUnknown(
             "this fleet has given out no such claim",
@@ -245,11 +255,7 @@ def use(conn: Connection, secret: bytes, *, key_hash: str, now_us: int) -> Use:
     if now_us >= row.expires_us:
         raise ClaimExpired(f"the claim for {found.device_id} has expired", hint=_renew_hint(found))
     _refuse_enrolled(conn, found.device_id, now_us)
-    taken = conn.execute(
-        update(claim)
-        .where(claim.c.id == row.id, claim.c.used_us.is_(None), claim.c.revoked_us.is_(None))
-        .values(used_us=now_us, key_hash=key_hash)
-    )
+    taken = conn.execute(_TAKE, {"claim": row.id, "now_us": now_us, "key": key_hash})
     if taken.rowcount != 1:
         raise _used(found)
     return Use(found, again=False)
@@ -271,12 +277,9 @@ def _renew_hint(found: Claim) -> str:
 
 def _refuse_enrolled(conn: Connection, device_id: str, now_us: int) -> None:
     """Raise DeviceExists for a device that can still call; one whose certificates have all ended cannot."""
-    row = conn.execute(select(device.c.enrolled_us, device.c.revoked_us).where(device.c.id == device_id)).one_or_none()
-    good = select(certificate.c.fingerprint).where(
-        certificate.c.device_id == device_id, certificate.c.revoked_us.is_(None), certificate.c.not_after_us > now_us
-    )
+    row = conn.execute(_STATE, {"device": device_id}).one_or_none()
     can_call = row is not None and row.enrolled_us is not None and row.revoked_us is None
-    if can_call and conn.execute(good.limit(1)).first() is not None:
+    if can_call and conn.execute(_GOOD, {"device": device_id, "now_us": now_us}).first() is not None:
         raise DeviceExists(
             f"{device_id} is enrolled already",
             hint=f"To enrol that machine anew, first run: fleet device revoke {device_id}",
@@ -287,8 +290,8 @@ def _free_name(conn: Connection, product_id: str) -> str:
     while True:
         suffix = "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(SUFFIX_CHARS))
         name = f"{product_id}-{suffix}"
-        enrolled = conn.execute(select(device.c.id).where(device.c.id == name)).first()
-        claimed = conn.execute(select(claim.c.id).where(claim.c.device_id == name)).first()
+        enrolled = conn.execute(_IS_DEVICE, {"name": name}).first()
+        claimed = conn.execute(_IS_CLAIMED, {"name": name}).first()
         if enrolled is None and claimed is None:
             return name
 

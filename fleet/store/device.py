@@ -6,7 +6,7 @@ A device is known from its first claim on (`enrolled_us` is NULL: it was never i
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Row, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, update
 
 from fleet.core.actor import Actor
 from fleet.core.event import Event
@@ -17,6 +17,8 @@ from fleet.store.schema import device as table
 from fleet.store.upsert import insert_new
 
 MAX_PAGE = 1000  # devices
+
+_ENROL = update(table).where(table.c.id == bindparam("device"))  # sets what it is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def enrol(  # noqa: PLR0913 - what is known of a machine
     add_product(conn, product_id, now_us=now_us)
     values = {"product_id": product_id, "serial": serial, "site": site, "enrolled_us": now_us}
     if not insert_new(conn, table, {"id": device_id, "created_us": now_us, **values}):
-        conn.execute(update(table).where(table.c.id == device_id).values(**values, revoked_us=None))
+        conn.execute(_ENROL, {"device": device_id, **values, "revoked_us": None})
 
 
 def revoke(conn: Connection, device_id: str, reason: str, *, now_us: int, by: Actor) -> Device:
