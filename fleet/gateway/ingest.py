@@ -12,6 +12,7 @@ What cannot be read is an answer too: quarantine, an event, the fleet's own alar
 
 import asyncio
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from sqlalchemy import Connection
 
 from agent.wire.codec import batch_id
 from agent.wire.errors import WireError
-from agent.wire.limits import MAX_SEQ, MAX_TEXT_CHARS
+from agent.wire.limits import MAX_NEXT_S, MAX_SEQ, MAX_TEXT_CHARS
 from agent.wire.messages import VERSION, Ack, Batch, Birth, ConfigDocument, Gap, Lane, Refusal, Segment, Will
 from fleet.clock import now_us
 from fleet.core.actor import FLEET
@@ -45,6 +46,8 @@ MAX_TAKING_EVENTS = 512  # batches of events that are taken beyond that
 MAX_TAKING_OF_ONE = 8  # batches of one device: one in flight a lane, and room for what is sent again
 MAX_TAKING_BYTES = 64 * 1024 * 1024  # bytes of their payloads
 DECODE_ASIDE_BYTES = 16 * 1024  # larger payloads are decoded in a thread, so that small ones need not wait
+CROWD_US = 200_000  # that a batch waits, where many came at once …
+SPREAD = 0.1  # … and the share of the pace by which its device is then told to come earlier or later
 QUARANTINE_RULE = "fleet.quarantine"
 MAX_EVENT_TEXT_CHARS = 2048
 
@@ -345,11 +348,19 @@ class Ingest:
             acked_seq=acked_seq,
             server_us=self._now_us(),
             config_revision=standing.desired,
-            next_s=max(self._pace.next_s, taken.owed_s),
+            next_s=max(self._own_next_s(taken), taken.owed_s),
             link_port=self._policy.link_port,
             config=document,
             refused=refused,
         )
+
+    def _own_next_s(self, taken: Taken) -> float:
+        """Return the pace; who met a crowd is told a little else than its fellows, so that they scatter."""
+        next_s = self._pace.next_s
+        if self._now_us() - taken.received_us < CROWD_US:
+            return next_s
+        spread_s = next_s * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311 - jitter, not a secret
+        return min(round(spread_s, 3), float(MAX_NEXT_S))
 
     def _next_s(self, least_s: float = 0.0) -> int:
         return math.ceil(max(self._pace.next_s, least_s))

@@ -10,9 +10,11 @@ import pytest
 from batches import event, events, segment, telemetry
 from fleets import DEVICE, Fleet, a_fleet
 
+from agent.wire.messages import Ack
 from fleet.core import pace
 from fleet.errors import Busy
 from fleet.gateway import ingest
+from fleet.gateway.ingest import Taken
 from fleet.store import presence
 
 pytest_plugins = ("databases",)
@@ -149,3 +151,26 @@ def test_a_product_that_sends_too_much_is_slowed_down_and_others_are_not(sqlite_
             return [first.next_s]
 
     assert run(story())[0] > 90
+
+
+def test_devices_that_met_a_crowd_are_told_times_that_scatter_them_and_others_the_pace(sqlite_url: str):
+    async def story() -> tuple[list[float], list[float]]:
+        async with a_fleet(sqlite_url, devices=OTHERS, next_s=10.0) as fleet:
+
+            async def told(waited_us: int, seq: int) -> list[float]:
+                batches = [
+                    Taken(other, telemetry([segment(seq, [1.0])]), "link", fleet.clock() - waited_us)
+                    for other in OTHERS
+                ]
+                for batch in batches:
+                    batch.decode()
+                acks = await fleet.db.write(lambda conn: fleet.ingest.store_all(conn, batches))
+                return [ack.next_s for ack in acks if isinstance(ack, Ack)]
+
+            return await told(ingest.CROWD_US - 1, 1), await told(ingest.CROWD_US, 2)
+
+    calm, crowded = run(story())
+
+    assert calm == [10.0] * len(OTHERS)
+    assert len(set(crowded)) > len(OTHERS) // 2
+    assert all(9.0 <= next_s <= 11.0 for next_s in crowded)
