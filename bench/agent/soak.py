@@ -4,7 +4,7 @@
 
 A fault on a board comes every 10 s, one on a process every 3 minutes (on average, chance seeded by SEED); in a run of
 less than an hour more often. The agent is killed in the first quarter alone; its memory counts from five minutes after
-each of its starts.
+each of its starts, in which it meets each fault of a process twice.
 """
 
 import os

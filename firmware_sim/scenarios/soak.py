@@ -1,12 +1,13 @@
 """A soak: one agent with eight sources, and everything that can go wrong, at random, for as long as wanted.
 
 What goes wrong: each fault that a board knows (garbage, half frames, silence, a stuck value, overheating), a port
-unplugged and plugged in again, the agent killed, the server killed, the server frozen, the broker killed. Chance is
-seeded, so a run can be repeated as far as the machine allows. In the end the boards' ledgers are compared with what
-the fleet has.
+unplugged and plugged in again, the agent killed, the server killed, away for longer or frozen, the broker killed.
+Chance is seeded, so a run can be repeated as far as the machine allows. In the end the boards' ledgers are compared
+with what the fleet has.
 
-The agent is killed in the first quarter alone. The life that is left is long enough to tell a leak, which goes on, from
-what a process takes once as it meets each kind of fault for the first times.
+The agent is killed in the first quarter alone, and meets each other fault of a process in its first minutes: the life
+that is left is long enough to tell a leak, which goes on, from what a process takes once as it meets a kind of fault
+for the first time (another road to the fleet is a library to load).
 """
 
 import contextlib
@@ -42,7 +43,8 @@ COLUMNS = {
     "pump": ("n", "pressure", "flow", "vibration", "current", "motor_temp"),
 }
 SAMPLE_S = 10.0  # between looks at the agent's memory
-WARM_S = 300.0  # after a start, in which memory is not counted: a process takes what it needs as it meets each fault
+WARM_S = 300.0  # after a start, in which memory is not counted …
+WARMING = ("server frozen", "broker killed", "server killed", "server away") * 2  # … and in which these come in turn
 AGENT_DIES = 0.25  # of the run, in which the agent is killed too
 
 
@@ -76,6 +78,7 @@ class Soak:
         self._seconds = self._began = 0.0
         self._started = 0.0  # when the agent was, last
         self._looked = 0.0
+        self._ahead: list[str] = []  # faults of processes that come next; then chance takes over
         self._life: list[tuple[float, float]] = []
 
     def run(self, seconds: float, *, settle_s: float) -> Soaked:
@@ -88,8 +91,9 @@ class Soak:
             world.start_board(name, board)
         world.start_agent(DEVICE, config(world))
         stage.wait_for("readings", self._has_readings, most_s=60)
-        self._began = self._started = time.monotonic()
-        next_fault, next_kill = self._wait(self._every_s), self._wait(self._kill_every_s)
+        self._began = time.monotonic()
+        self._note_start()
+        next_fault, next_kill = self._wait(self._every_s), self._next_kill()
         while (now := time.monotonic()) < self._began + seconds:
             stage.fail_if_ended()
             self._look(now)
@@ -98,7 +102,7 @@ class Soak:
                 next_fault = self._wait(self._every_s)
             if now >= next_kill:
                 self._process_fault()
-                next_kill = self._wait(self._kill_every_s)
+                next_kill = self._next_kill()
             time.sleep(0.1)
         self._keep_life()
         for name in BOARDS:
@@ -126,6 +130,16 @@ class Soak:
     def _wait(self, mean_s: float) -> float:
         return time.monotonic() + mean_s * self._rng.uniform(0.5, 1.5)
 
+    def _next_kill(self) -> float:
+        """Return when the next fault of a process comes; those that warm the agent up are over before it counts."""
+        every_s = WARM_S / (len(WARMING) + 2)
+        return self._wait(min(every_s, self._kill_every_s) if self._ahead else self._kill_every_s)
+
+    def _note_start(self) -> None:
+        """Begin a life of the agent; in a run in which its memory is looked at it is warmed up first."""
+        self._started = time.monotonic()
+        self._ahead = list(WARMING) if self._seconds > WARM_S else []
+
     def _has_readings(self) -> bool:
         found = self._world.fleet.get(f"/api/v1/devices/{DEVICE}")
         return bool(found and found["latest"])
@@ -140,19 +154,20 @@ class Soak:
     def _process_fault(self) -> None:
         acts: dict[str, Callable[[], None]] = {
             "server killed": self._world.kill_server,
+            "server away": lambda: self._world.kill_server(self._rng.uniform(10.0, 20.0)),
             "server frozen": self._freeze_server,
             "broker killed": self._kill_broker,
         }
         if time.monotonic() - self._began < AGENT_DIES * self._seconds:
             acts["agent killed"] = self._kill_agent
-        kind = self._rng.choice(list(acts))
+        kind = self._ahead.pop(0) if self._ahead else self._rng.choice(list(acts))
         acts[kind]()
         self._note(kind)
 
     def _kill_agent(self) -> None:
         self._keep_life()
         self._world.kill_agent(DEVICE)
-        self._started = time.monotonic()
+        self._note_start()
 
     def _freeze_server(self) -> None:
         self._stage.send(SERVER, signal.SIGSTOP)

@@ -62,9 +62,10 @@ class World:
         self.fleet = Fleet(self.url, self.token)
         self.stage.environment |= {"FLEET_URL": self.url, "FLEET_TOKEN": self.token}
 
-    def kill_server(self) -> None:
-        """Kill the server and its broker with SIGKILL, and start them again."""
+    def kill_server(self, away_s: float = 0.0) -> None:
+        """Kill the server and its broker with SIGKILL, and start them again, after a while."""
         self.stage.send(SERVER, signal.SIGKILL)
+        time.sleep(away_s)
         self.start_server()
 
     def enrol(self, device: str, product: str, **facts: str) -> None:
