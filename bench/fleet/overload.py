@@ -4,7 +4,8 @@
 
 A small load first says what the server can take. Then each of many devices has as much to send as a batch may hold
 and sends it as fast as acks come, so that ten and more seconds' worth is on its way at any moment. Then the small load
-again. To reach: flat memory, nothing lost, back to normal in 30 s. (ThingsBoard: out of memory.)
+again; between them the server counts what it has, which takes a while. To reach: flat memory, nothing lost, back to
+normal in 30 s. (ThingsBoard: out of memory.)
 """
 
 import argparse
@@ -41,6 +42,7 @@ def main() -> None:
         f" taken, {offered / max(taken, 1):.0f} s' worth on its way at any moment"
     )
     print(f"  fleet's MiB resident: before {_rss(before)}, during {_rss(during)}, after {_rss(after)}")
+    print(f"  all that was on its way was acked after {beside(during['marks']['drained_s'], BACK_S, 's')}")
     normal = max(CALM_S, CALM_TIMES * before["ack_s"]["p99"])
     back = next((one["t_s"] for one in after["samples"] if one["acks"] and one["p99_s"] <= normal), None)
     said = "not back to normal" if back is None else f"back to normal after {beside(back, BACK_S, 's')}"

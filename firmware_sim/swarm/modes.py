@@ -212,7 +212,13 @@ class Director:
                 member.finish(now_us)
         pace_s = max((member.next_s for member in crew.members), default=0.0)
         self._deadline = crew.loop.now + min(DRAIN_CALLS * pace_s, MAX_DRAIN_CALLS_S) + DRAIN_S
-        self._wait(self._all_done, self._over)
+        begun_s = crew.loop.now
+
+        def drained() -> None:
+            self.marks["drained_s"] = round(crew.loop.now - begun_s, 3)
+            self._over()
+
+        self._wait(self._all_done, drained)
 
     def _all_done(self) -> bool:
         return all(member.is_done for member in self._crew.members)

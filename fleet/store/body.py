@@ -70,14 +70,19 @@ def columns(body: bytes, series: str, first_seq: int, last_seq: int) -> tuple[li
     return found
 
 
-def each_series(body: bytes, first_seq: int, last_seq: int) -> Iterator[tuple[str, Iterator[tuple[int, Value]]]]:
-    """Yield the readings of every series, segment by segment; rows outside `first_seq`…`last_seq` are left out."""
+def each_columns(body: bytes, first_seq: int, last_seq: int) -> Iterator[tuple[str, list[int], list[Value]]]:
+    """Yield times and values of every series, segment by segment; rows outside `first_seq`…`last_seq` are left out."""
     for segment in _body.decode(unpack(body)).segments:
         if first_seq <= segment.seq <= last_seq:
-            for columns in segment.series:
-                times = accumulate(_steps.decode(columns.dt), initial=columns.t0_us)
-                next(times)  # dt[0] is 0: the first reading is at t0_us
-                yield columns.name, zip(times, _values.decode(columns.v), strict=True)
+            for one in segment.series:
+                steps = _steps.decode(one.dt)  # dt[0] is 0: the first reading is at t0_us
+                yield one.name, list(accumulate(steps[1:], initial=one.t0_us)), _values.decode(one.v)
+
+
+def each_series(body: bytes, first_seq: int, last_seq: int) -> Iterator[tuple[str, Iterator[tuple[int, Value]]]]:
+    """Yield the readings of every series as `each_columns` does."""
+    for name, times, values in each_columns(body, first_seq, last_seq):
+        yield name, zip(times, values, strict=True)
 
 
 def segments(body: bytes, first_seq: int, last_seq: int) -> Iterator[Segment]:

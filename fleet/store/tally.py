@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 from sqlalchemy import Connection, select
 
+from fleet.core.column import values_of
 from fleet.core.tally import Tally
 from fleet.store import body, chunk
 from fleet.store.batch import bodies
@@ -12,6 +14,7 @@ from fleet.store.query import touching
 from fleet.store.schema import device
 
 DEVICES_AT_ONCE = 1000  # named by one round trip
+MANY = 32  # readings of a series in a row, from which on a column is the cheaper way
 
 
 @dataclass(slots=True)
@@ -61,7 +64,10 @@ def _add_chunks(conn: Connection, found: DeviceTally, from_us: int, to_us: int) 
 
 def _add_batches(conn: Connection, found: DeviceTally, from_us: int, to_us: int) -> None:
     for kept in bodies(conn, touching(conn, found.device_id, from_us, to_us)):
-        for name, readings in body.each_series(kept.body, kept.first_seq, kept.last_seq):
-            within = [(t_us, value) for t_us, value in readings if from_us <= t_us < to_us]
+        for name, times, values in body.each_columns(kept.body, kept.first_seq, kept.last_seq):
+            if len(times) >= MANY and from_us <= times[0] and times[-1] < to_us:
+                found.of(name).add_columns(np.array(times, np.int64), values_of(values))
+                continue
+            within = [(t_us, value) for t_us, value in zip(times, values, strict=True) if from_us <= t_us < to_us]
             if within:
                 found.of(name).add(within)

@@ -6,7 +6,7 @@ from fleets import FAR_US
 from seals import a_shelf, a_store
 
 from fleet.core.tally import Tally
-from fleet.store.tally import tally
+from fleet.store.tally import MANY, tally
 
 pytest_plugins = ("databases",)
 
@@ -38,3 +38,20 @@ def test_a_reading_counts_once_sealed_or_not(database_url: str, sealed: tuple[in
             assert found.get(shelf.device_id, {}) == wanted
             assert [one.series for one in alone] == ([wanted] if wanted else [])
             assert (other.device_id in found) == (from_us <= T0_US + 1_000_000 < to_us)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.25 * n for n in range(MANY)], list(range(MANY)), [2**53, -(2**53), *range(MANY)], [1.5, "x"] * MANY]
+)
+def test_long_rows_count_as_their_readings_do_whole_or_cut(sqlite_url: str, values: list[float | int | str]):
+    with a_store(sqlite_url) as engine:
+        shelf = a_shelf(engine)
+        shelf.take([segment(1, values)])
+        ((name, readings),) = ((name, shelf.wanted(name)) for name in shelf.came)
+        for from_us, to_us in ((0, FAR_US), (readings[1][0], FAR_US), (0, readings[-1][0])):
+            with engine.connect() as conn:
+                (found,) = tally(conn, from_us, to_us)
+
+            wanted = Tally()
+            wanted.add([(t_us, v) for t_us, v in readings if from_us <= t_us < to_us])
+            assert found.series == {name: wanted}
