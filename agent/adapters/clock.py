@@ -24,6 +24,7 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
+        self._timex = ctypes.create_string_buffer(_TIMEX_BYTES)  # once: a buffer of this size is a new type each time
 
     def now_us(self) -> int:
         """Return UTC in microseconds."""
@@ -37,8 +38,8 @@ class SystemClock:
         """Return how far the time of day can be trusted, as the kernel says (adjtimex(2), which NTP daemons feed)."""
         if self.now_us() < BUILT_US:
             return ClockState.UNKNOWN
-        timex = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: only read
-        code = self._libc.adjtimex(timex)
+        self._timex.raw = bytes(_TIMEX_BYTES)  # modes = 0: only read
+        code = self._libc.adjtimex(self._timex)
         if code == -1 and ctypes.get_errno() == errno.EPERM:  # a sandbox that forbids the question
             return ClockState.SYNCED if TIMESYNC.exists() else ClockState.FREE
         return ClockState.FREE if code in {-1, _TIME_ERROR} else ClockState.SYNCED

@@ -6,18 +6,22 @@ Whatever a machine does not tell is None, empty or 0, never an error.
 A Raspberry Pi's firmware tells of throttling in `get_throttled`, a word of bits: 0…3 what holds now, 16…19 what has
 held since the boot (the same word that `vcgencmd get_throttled` prints).
 
+Paths are plain text here: `pathlib` interns each part of each path, and an hour of health records would make the table
+of interned strings grow by a megabyte.
+
 eMMC tells how much of its life is used in tenths (`life_time`, JEDEC JESD84-B51, EXT_CSD 268 and 269: 1 = up to
 10 %, …, 11 = beyond its life). SD cards do not.
 """
 
 import contextlib
+import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.wire.messages import MachineHealth
 
-THROTTLED = Path("sys/devices/platform/soc/soc:firmware/get_throttled")
+THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 SINCE_BOOT = 16  # the same bits, moved up by so many
 MILLI = 1000
@@ -59,20 +63,23 @@ class Vitals:
     """Reads the machine whose file system begins at `root`."""
 
     def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
+        self._root = os.fspath(root)
+
+    def _at(self, path: str) -> str:
+        return os.path.join(self._root, path)  # noqa: PTH118 - see above
 
     def cpu_celsius(self) -> float | None:
         """Return the processor's temperature, °C."""
-        zones = sorted((self._root / "sys/class/thermal").glob("thermal_zone*"), key=_zone_rank)
+        zones = sorted(glob.glob(self._at("sys/class/thermal/thermal_zone*")), key=_zone_rank)  # noqa: PTH207 - the same
         for zone in zones:
-            value = _number(zone / "temp")
+            value = _number(f"{zone}/temp")
             if value is not None:
                 return round(value / MILLI, 1)
         return None
 
     def throttling(self) -> tuple[str, ...]:
         """Return what slows the processor now, and with "since boot" what has slowed it before."""
-        text = _text(self._root / THROTTLED)
+        text = _text(self._at(THROTTLED))
         try:
             word = int(text, 16) if text else 0
         except ValueError:
@@ -85,7 +92,7 @@ class Vitals:
 
     def load(self) -> float | None:
         """Return how many tasks wanted a processor, on average of the last minute."""
-        words = (_text(self._root / "proc/loadavg") or "").split()
+        words = (_text(self._at("proc/loadavg")) or "").split()
         with contextlib.suppress(ValueError, IndexError):
             return float(words[0])
         return None
@@ -93,7 +100,7 @@ class Vitals:
     def memory(self) -> Memory:
         """Return the machine's memory; zeros where it does not tell."""
         found = dict.fromkeys(("MemTotal", "MemAvailable"), 0)
-        for line in (_text(self._root / "proc/meminfo") or "").splitlines():
+        for line in (_text(self._at("proc/meminfo")) or "").splitlines():
             key, _, rest = line.partition(":")
             if key in found:
                 with contextlib.suppress(ValueError, IndexError):
@@ -103,25 +110,26 @@ class Vitals:
     def flash(self, directory: Path) -> Flash:
         """Return the device that a directory lies on."""
         try:
-            number = directory.stat().st_dev
+            number = os.stat(directory).st_dev  # noqa: PTH116 - the same
         except OSError:
             return Flash("", None, "", 0)
-        node = self._root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
-        return self.flash_of(node)
+        return self.flash_of(self._at(f"sys/dev/block/{os.major(number)}:{os.minor(number)}"))
 
-    def flash_of(self, node: Path) -> Flash:
+    def flash_of(self, node: str | Path) -> Flash:
         """Return a block device by its directory in /sys."""
-        if not node.exists():
+        part = os.path.realpath(node)
+        if not _is_there(part):
             return Flash("", None, "", 0)
-        part = node.resolve()
-        disk = part.parent if (part / "partition").exists() else part
-        errors = _number(self._root / "sys/fs/ext4" / part.name / "errors_count")
+        above, _, name = part.rpartition("/")
+        disk = above if _is_there(f"{part}/partition") else part
+        disk_name = disk.rpartition("/")[2]
+        errors = _number(self._at(f"sys/fs/ext4/{name}/errors_count"))
         with contextlib.suppress(ValueError):
-            tenths = [int(word, 16) for word in (_text(disk / "device/life_time") or "").split()]
-            warning = PRE_EOL.get(int(_text(disk / "device/pre_eol_info") or "0", 16), "")
+            tenths = [int(word, 16) for word in (_text(f"{disk}/device/life_time") or "").split()]
+            warning = PRE_EOL.get(int(_text(f"{disk}/device/pre_eol_info") or "0", 16), "")
             used = max(tenths) * TENTH_PERCENT if any(tenths) else None
-            return Flash(disk.name, used, warning, int(errors or 0))
-        return Flash(disk.name, None, "", int(errors or 0))
+            return Flash(disk_name, used, warning, int(errors or 0))
+        return Flash(disk_name, None, "", int(errors or 0))
 
     def health(self, directory: Path) -> MachineHealth:
         """Return all of it as the fleet is told; the disk is that of `directory`."""
@@ -154,21 +162,26 @@ def space(directory: Path) -> Space | None:
     )
 
 
-def _zone_rank(zone: Path) -> tuple[int, str]:
-    kind = _text(zone / "type") or ""
+def _zone_rank(zone: str) -> tuple[int, str]:
+    kind = _text(f"{zone}/type") or ""
     ranks = [rank for rank, name in enumerate(CPU_ZONES) if kind.startswith(name)]
-    return (ranks[0] if ranks else len(CPU_ZONES)), zone.name
+    return (ranks[0] if ranks else len(CPU_ZONES)), zone
 
 
-def _number(path: Path) -> float | None:
+def _is_there(path: str) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - the same
+
+
+def _number(path: str) -> float | None:
     try:
         return float(_text(path) or "")
     except ValueError:
         return None
 
 
-def _text(path: Path) -> str | None:
+def _text(path: str) -> str | None:
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
+        with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - the same
+            return file.read().strip()
     except OSError:
         return None

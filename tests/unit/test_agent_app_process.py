@@ -9,6 +9,7 @@ import weakref
 import pytest
 
 from agent.adapters import process
+from agent.adapters.clock import SystemClock
 
 THREADS = """
 import threading
@@ -64,6 +65,19 @@ def test_what_a_lost_connection_leaves_in_cycles_is_collected_though_nothing_new
 
     monkeypatch.setattr(process, "COLLECT_S", 0.01)
     asyncio.run(lose())
+
+
+def test_what_is_asked_each_minute_makes_no_new_types():
+    clock = SystemClock()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(one, type) for one in gc.get_objects())
+        for _ in range(50):
+            clock.state()
+        assert sum(isinstance(one, type) for one in gc.get_objects()) == before
+    finally:
+        gc.enable()
 
 
 def test_imports_are_kept_out_of_collections():
