@@ -127,12 +127,24 @@ def peer(name: str) -> Iterator[int]:
         try:
             _await(port)
             if name == "influxdb":
-                ask = Request(f"http://127.0.0.1:{port}/query?q=CREATE+DATABASE+bench", method="POST")
-                urlopen(ask).close()  # noqa: S310 - loopback
+                _create(port)
             yield port
         finally:
             process.terminate()
             process.wait(30)
+
+
+def _create(port: int) -> None:
+    """Make InfluxDB's database: it answers before it keeps what it is told."""
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        for query, method in (("CREATE+DATABASE+bench", "POST"), ("SHOW+DATABASES", "GET")):
+            with urlopen(Request(f"http://127.0.0.1:{port}/query?q={query}", method=method)) as told:
+                said = told.read()
+        if b'"bench"' in said:
+            return
+        time.sleep(0.1)
+    sys.exit("InfluxDB did not make its database")
 
 
 def _await(port: int) -> None:
