@@ -1,12 +1,11 @@
 """What the C library is told of memory, and what the kernel says of it."""
 
-import asyncio
 import gc
 import subprocess
 import sys
-import weakref
 
 import pytest
+from cycles import await_collected
 
 from agent.adapters import process
 from agent.adapters.clock import SystemClock
@@ -48,23 +47,8 @@ def test_threads_of_the_agent_have_no_arenas_of_their_own():
 def test_what_a_lost_connection_leaves_in_cycles_is_collected_though_nothing_new_is_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Connection:
-        def __init__(self) -> None:
-            self.itself = self
-
-    async def lose() -> None:
-        lost = Connection()
-        gc.collect()  # it is among the old now, which only a full collection looks at
-        seen = weakref.ref(lost)
-        collecting = asyncio.create_task(process.collect_garbage())
-        del lost
-        async with asyncio.timeout(10):
-            while seen() is not None:  # noqa: ASYNC110 - the collector tells nobody
-                await asyncio.sleep(0.01)
-        collecting.cancel()
-
     monkeypatch.setattr(process, "COLLECT_S", 0.01)
-    asyncio.run(lose())
+    await_collected(process.collect_garbage)
 
 
 def test_what_is_asked_each_minute_makes_no_new_types():
