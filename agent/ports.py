@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agent.wire.document import Table
 from agent.wire.messages import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One value of one series, dated. `name` is `<source>.<quantity>`, `unit` UCUM."""
+class Reading(NamedTuple):
+    """One value of one series, dated. `name` is `<source>.<quantity>`, `unit` UCUM.
+
+    A tuple, as `Emit` is: there is one for each value that is read, and a frozen dataclass costs three times as much.
+    """
 
     name: str
     unit: str
@@ -33,8 +35,7 @@ class Reopen:
     baudrate: int
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(NamedTuple):
     """Values that were read together: (quantity, unit, value), dated by the moment their first byte came.
 
     `at_s` is that moment where it lies before this call: the `now_s` of an earlier one. None stands for now.

@@ -5,9 +5,9 @@ costs nothing. Each chunk is dated on both clocks when read(2) has returned. A c
 `call_soon_threadsafe` at most per turn of the loop; when the loop has `MAX_WAITING_BYTES` to take, the thread stops
 reading, and the kernel's buffer and the line's flow control take over.
 
-When bytes stream in by hundreds of small reads a second, the thread rests for `REST_S` after each: what comes meanwhile
-is one chunk, dated at most that much too late, instead of a wake-up a line; and the loop is told every `GATHER_S` only.
-Where something was written lately an answer is awaited, and nothing rests.
+When bytes stream in by a hundred reads a second or more, the thread rests for `REST_S` after each: what comes meanwhile
+is one chunk, dated at most that much too late, instead of a wake-up a line. Nor does it tell the loop, which comes for
+what there is every `GATHER_S`. Where something was written lately an answer is awaited, and nothing rests.
 
 A port that is gone shows as a hang-up or EIO, at once, also while nothing is sent. A driver that hangs shows by its
 thread: it is woken after `PING_S` in which it did nothing, and where it does not answer for as long again the port
@@ -42,7 +42,7 @@ from agent.ports import Chunk, Clock, LineErrors, Link, PortSettings
 READ_BYTES = 65_536
 MAX_WAITING_BYTES = 262_144  # read and not yet taken by the loop
 MAX_UNSENT_BYTES = 65_536
-STREAM_READS = 32  # reads within STREAM_WINDOW_S that make a stream
+STREAM_READS = 10  # within STREAM_WINDOW_S they make a stream
 STREAM_WINDOW_S = 0.1
 STREAM_S = 1.0  # how long a stream is taken to last before it is looked at again
 REST_S = 0.01
@@ -129,7 +129,8 @@ class SerialLink:
         self._room = threading.Condition(self._lock)
         self._chunks: list[Chunk] = []
         self._waiting_bytes = 0
-        self._told = False  # the loop has been told of chunks that it has not taken yet
+        self._told = False  # the loop has been told of chunks that it has not taken yet, or comes for them unasked
+        self._gathers = False  # the loop does: within GATHER_S
         self._out: deque[bytes | Callable[[], None]] = deque()
         self._unsent_bytes = 0
         self._wrote_s = float("-inf")
@@ -166,14 +167,16 @@ class SerialLink:
 
     async def read(self, timeout_s: float | None) -> Sequence[Chunk]:
         """Return what has come; empty after the timeout. Raises Unavailable when the port is gone."""
-        if self._news.is_set():
+        if self._gathers and not self._news.is_set():
+            await asyncio.sleep(GATHER_S if timeout_s is None else min(GATHER_S, timeout_s))
+        elif self._news.is_set():
             await asyncio.sleep(0)
         elif not await self._wait(timeout_s):
             return ()
         with self._lock:
             chunks, self._chunks = self._chunks, []
             self._waiting_bytes = 0
-            self._told = False
+            self._told = self._gathers = bool(chunks) and self._clock.mono_s() < self._stream_until_s
             self._news.clear()
             self._room.notify()
             problem = self._problem
@@ -215,6 +218,10 @@ class SerialLink:
                 raise Unavailable(f"{self._settings.port} takes no bytes; {self._unsent_bytes} wait to be sent.")
             self._unsent_bytes += len(data)
             self._out.append(data)
+            self._wrote_s, self._stream_until_s = self._clock.mono_s(), 0.0
+            self._told = self._gathers = False
+            if self._chunks:
+                self._news.set()
         self._wake()
 
     async def reopen(self, baudrate: int) -> None:
@@ -234,9 +241,6 @@ class SerialLink:
         if not done.done():
             gone = "was closed" if self._ended.done() else f"did not change its speed within {REOPEN_TIMEOUT_S:g} s"
             raise self._problem or Unavailable(f"{self._settings.port} {gone}.")
-
-    def _gather(self) -> None:
-        self._loop.call_later(GATHER_S, self._news.set)
 
     # What follows runs in the port's thread.
 
@@ -296,20 +300,25 @@ class SerialLink:
                     self._drain_wakes()
                 elif flags & select.POLLIN:
                     self._take(port)
+                    while self._goes_on() and self._take(port, polled=False):
+                        pass
                 elif flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
                     raise OSError(HUNG_UP)
             unsent = self._send(port, unsent)
             poll.modify(port, select.POLLIN | select.POLLOUT if unsent else select.POLLIN)
 
-    def _take(self, port: int) -> None:
-        """Read once and hand over. Rests if that pays, waits for room if it must."""
+    def _take(self, port: int, *, polled: bool = True) -> bool:
+        """Read once and hand over; tells whether there was anything. Rests if that pays, waits for room if it must."""
         try:
             data = os.read(port, READ_BYTES)
         except BlockingIOError:
-            return
-        chunk = Chunk(data, self._clock.now_us(), self._clock.mono_s())
-        if not data:
+            return False
+        if not data and polled:
             raise OSError(HUNG_UP)
+        if not data:  # pyserial sets VMIN to 0 (termios(3)): nothing has come since
+            return False
+        chunk = Chunk(data, self._clock.now_us(), self._clock.mono_s())
+        self._turned_s = chunk.mono_s
         if chunk.mono_s - self._counted_s > COUNT_S:
             self._counted_s = chunk.mono_s
             self._count_errors(port)
@@ -319,12 +328,13 @@ class SerialLink:
             self._waiting_bytes += len(data)
             tell, self._told = not self._told, True
         if tell:
-            self._tell(self._gather if streams else self._news.set)
+            self._tell(self._news.set)
         if streams and len(data) < ENOUGH_BYTES:
             time.sleep(REST_S)
         with self._lock:
             while self._waiting_bytes > MAX_WAITING_BYTES and not self._stopping:
                 self._room.wait()
+        return True
 
     def _count_errors(self, port: int) -> None:
         """Bring `line_errors` up to date; they count from the first look on."""
@@ -341,6 +351,10 @@ class SerialLink:
                 found.overrun - first.overrun,
                 found.breaks - first.breaks,
             )
+
+    def _goes_on(self) -> bool:
+        """Tell whether a stream is read on without a poll: nothing is to be sent, and nobody stops it."""
+        return self._turned_s < self._stream_until_s and not (self._out or self._stopping)
 
     def _streams(self, now_s: float) -> bool:
         """Count a read; tell whether reads come in such numbers that resting pays."""

@@ -208,7 +208,7 @@ class Recorder:
         self._restored = {key: shifted(state, by_us, from_us, now_us) for key, state in self._restored.items()}
         self._values.update(dump_states({**self._restored, **self._judge.states()}))
         for name, reading in self._newest.items():
-            self._newest[name] = replace(reading, t_us=moved(reading.t_us, by_us, from_us))
+            self._newest[name] = reading._replace(t_us=moved(reading.t_us, by_us, from_us))
         for hole in self._holes.values():
             begin_us, end_us = (moved(it, by_us, from_us) for it in (hole.gap.from_us, hole.gap.to_us))
             hole.gap = replace(hole.gap, from_us=min(begin_us, end_us), to_us=end_us)

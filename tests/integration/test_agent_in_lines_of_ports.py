@@ -14,7 +14,7 @@ from agent.adapters.serial_port import SerialLink, SerialPorts
 from agent.core import silence as silence_module
 from agent.core.config import parse_config
 from agent.errors import Unavailable
-from agent.ports import LineErrors, PortSettings, Reading
+from agent.ports import LineErrors, Link, PortSettings, Reading
 from agent.protocols import find
 from agent.services.acquire import Acquire
 from agent.wire.messages import LineHealth
@@ -188,5 +188,52 @@ def test_a_port_that_says_nothing_is_told_as_silent(board: Board, monkeypatch: p
         assert (acquire.health()[0].detail, acquire.health()[0].line) == ("", None)
         await until(lambda: told == ["port.silent", "port.heard"])
         await end(task)
+
+    asyncio.run(scene())
+
+
+async def stream(board: Board, link: Link, lines: int) -> int:
+    """Say numbered lines, 1 ms apart; returns in how many calls all of them were read."""
+    wanted = b"".join(b"%d\n" % n for n in range(lines))
+
+    async def say() -> None:
+        for n in range(lines):
+            board.say(b"%d\n" % n)
+            await asyncio.sleep(0.001)
+
+    saying = asyncio.create_task(say())
+    heard, calls = b"", 0
+    async with asyncio.timeout(DEADLINE_S):
+        while len(heard) < len(wanted):
+            heard += b"".join(chunk.data for chunk in await link.read(None))
+            calls += 1
+        await saying
+    assert heard == wanted
+    return calls
+
+
+def test_a_stream_of_small_reads_is_taken_in_few_turns_and_whole(board: Board):
+    async def scene() -> None:
+        async with SerialPorts(SystemClock()).open(PortSettings(str(board.path))) as link:
+            assert await stream(board, link, 600) < 200
+
+    asyncio.run(scene())
+
+
+def test_an_answer_in_a_stream_does_not_wait_to_be_gathered(board: Board, monkeypatch: pytest.MonkeyPatch):
+    async def timed(link: Link, text: bytes) -> float:
+        board.say(text)
+        began_s = asyncio.get_running_loop().time()
+        assert [chunk.data for chunk in await link.read(None)] == [text]
+        return asyncio.get_running_loop().time() - began_s
+
+    async def scene() -> None:
+        async with SerialPorts(SystemClock()).open(PortSettings(str(board.path))) as link:
+            await stream(board, link, 100)
+            monkeypatch.setattr(serial_port, "GATHER_S", 0.9)  # within STREAM_S of the last line
+            assert await timed(link, b"more\n") > 0.8
+            await stream(board, link, 100)
+            link.write(b"?")
+            assert await timed(link, b"answer\n") < 0.8
 
     asyncio.run(scene())
