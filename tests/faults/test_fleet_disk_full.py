@@ -78,7 +78,7 @@ def test_a_full_disk_is_told_loses_nothing_and_is_recovered_from(kind: str, tmp_
         server.start()
         stack.callback(server.end, 15)
         with swarming(server, FOR_S, *SWARM) as report:
-            until(server.has_readings, "the swarm sends")
+            until(lambda: server.tally() != "", "the swarm sends")
             disk.fill()
             refused = until(lambda: _refusal(server), "the API refuses to write")
             time.sleep(FULL_S)
