@@ -11,6 +11,7 @@ The first call cannot verify the server, since the CA is what it asks for; the c
 after, and everything else is verified against exactly that CA.
 """
 
+import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,14 +52,13 @@ class Est:
         unverified.check_hostname = False
         unverified.verify_mode = ssl.CERT_NONE  # the caller compares the CA's fingerprint with the claim's
         with self._client(unverified) as client:
-            answer = client.get(f"{WELL_KNOWN}/cacerts")
-            return self._body(answer, "cacerts"), answer.headers.get("date", "")
+            return self._call(client, "GET", "cacerts")
 
     def check_clock(self, date: str) -> None:
         """Raise Misconfigured if the server's Date and the local clock are far apart."""
         try:
             theirs = parsedate_to_datetime(date).astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):  # an hour of another day, and the year 10000
             return
         if abs(theirs - self._now) > timedelta(seconds=MAX_CLOCK_APART_S):
             raise _clock_off(self._now, theirs)
@@ -66,10 +66,7 @@ class Est:
     def enroll(self, ca_pem: bytes, secret: str, request: bytes) -> bytes:
         """Ask for the first certificate with a claim's secret; returns the body (base64 PKCS#7)."""
         with self._client(_trusting(ca_pem)) as client:
-            answer = client.post(
-                f"{WELL_KNOWN}/simpleenroll", auth=("claim", secret), content=request, headers=_CSR_HEADERS
-            )
-            return self._body(answer, "simpleenroll")
+            return self._call(client, "POST", "simpleenroll", request, auth=("claim", secret))[0]
 
     def reenroll(self, ca_pem: bytes, shown: Shown, request: bytes) -> bytes:
         """Ask for the next certificate, proving who we are by the present one."""
@@ -77,8 +74,7 @@ class Est:
         for is_last in (False, True):
             try:
                 with self._client(context) as client:
-                    answer = client.post(f"{WELL_KNOWN}/simplereenroll", content=request, headers=_CSR_HEADERS)
-                    return self._body(answer, "simplereenroll")
+                    return self._call(client, "POST", "simplereenroll", request)[0]
             except Misconfigured:
                 if is_last or not context.doubts_clock:  # the fleet's certificate has shown that the clock is behind
                     raise
@@ -87,7 +83,7 @@ class Est:
     def test_connect(self, ca_pem: bytes, shown: Shown) -> None:
         """Make one request with a certificate, to see that the server takes it; raises Unavailable or Refused."""
         with self._client(self._with_certificate(ca_pem, shown)) as client:
-            self._body(client.get(f"{WELL_KNOWN}/cacerts"), "cacerts")
+            self._call(client, "GET", "cacerts")
 
     def _with_certificate(self, ca_pem: bytes, shown: Shown) -> FleetContext:
         context = fleet_context(self._floor_us, lambda: self._now_us, lambda: False)
@@ -138,12 +134,23 @@ class Est:
         what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else _reason(error)
         return Unavailable(f"{self._server} cannot be reached: {what}.", hint=_UNREACHABLE)
 
-    def _body(self, answer: httpx.Response, call: str) -> bytes:
+    def _call(
+        self, client: httpx.Client, method: str, call: str, request: bytes = b"", auth: tuple[str, str] | None = None
+    ) -> tuple[bytes, str]:
+        """Make one call; returns the body, of which no more is read than an answer may have, and the Date header."""
+        headers = _CSR_HEADERS if request else _HEADERS
+        with client.stream(
+            method, f"{WELL_KNOWN}/{call}", content=request or None, headers=headers, auth=auth
+        ) as answer:
+            body = bytearray()
+            for part in answer.iter_raw():
+                body += part
+                if len(body) > MAX_ANSWER_BYTES:
+                    text = f"{self._server} answered {call} with more than {MAX_ANSWER_BYTES} bytes."
+                    raise Refused(text, hint=_NOT_A_FLEET)
         if answer.status_code == httpx.codes.OK:
-            if len(answer.content) > MAX_ANSWER_BYTES:
-                raise Refused(f"{self._server} answered {call} with {len(answer.content)} bytes.", hint=_NOT_A_FLEET)
-            return answer.content
-        detail, hint = _problem(answer)
+            return bytes(body), answer.headers.get("date", "")
+        detail, hint = _problem(body)
         if answer.status_code == httpx.codes.ACCEPTED or answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             said = detail or f"it answered {answer.status_code}"
             raise Unavailable(f"{self._server} cannot do it now: {said}.", hint=hint or _RETRY)
@@ -152,7 +159,8 @@ class Est:
         raise Refused(f"The fleet refused: {detail}.", hint=hint or _NEW_CLAIM)
 
 
-_CSR_HEADERS = {"Content-Type": "application/pkcs10", "Content-Transfer-Encoding": "base64"}
+_HEADERS = {"Accept-Encoding": "identity"}  # what is read is then what was sent, and no more
+_CSR_HEADERS = {**_HEADERS, "Content-Type": "application/pkcs10", "Content-Transfer-Encoding": "base64"}
 _RETRY = "Run the same command again in a while; the claim is still good."
 _UNREACHABLE = (
     "Check the network, the address and that no firewall blocks the port, then run the same command again; "
@@ -169,11 +177,11 @@ def _trusting(ca_pem: bytes) -> ssl.SSLContext:
     return context
 
 
-def _problem(answer: httpx.Response) -> tuple[str, str]:
+def _problem(body: bytearray) -> tuple[str, str]:
     """Read problem+json (RFC 9457) into a sentence without its full stop, and a hint."""
     try:
-        problem = answer.json()
-    except ValueError:
+        problem = json.loads(body)
+    except (ValueError, RecursionError):
         return "", ""
     if not isinstance(problem, dict):
         return "", ""

@@ -14,7 +14,8 @@ import socket
 import ssl
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -44,7 +45,7 @@ class Gateway:
         self._client: httpx.Client | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._calls = 0  # under way
+        self._calls: set[Future[bytes]] = set()  # that wait for a thread or have one, be they wanted any more or not
         self._resting = False
 
     async def sync(self, payload: bytes) -> bytes:
@@ -55,25 +56,29 @@ class Gateway:
             self._client = open_client(self._base, self._tls, self._proxy, timeout, CALLS_AT_ONCE)
             self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="gateway")
         loop = asyncio.get_running_loop()
-        self._calls += 1
+        call = self._threads.submit(self._post, self._client, payload)
+        self._calls.add(call)
+        call.add_done_callback(partial(_tell, loop, self._ended))
         try:
-            return await loop.run_in_executor(self._threads, self._post, self._client, payload)
+            return await asyncio.wrap_future(call)
         except asyncio.CancelledError:
             self._cut()
             raise
-        finally:
-            self._calls -= 1
-            if self._resting:
-                await self.rest()
 
     async def rest(self) -> None:
         """Close the connection once no call is under way; the next call opens one."""
-        self._resting = self._calls > 0
-        if self._resting or self._client is None or self._threads is None:
-            return
-        self._client.close()
-        self._threads.shutdown(wait=False)
-        self._client = self._threads = None
+        self._resting = True
+        self._close()
+
+    def _close(self) -> None:
+        if self._client is not None and self._threads is not None and self._resting and not self._calls:
+            self._client.close()
+            self._threads.shutdown(wait=False)
+            self._client = self._threads = None
+
+    def _ended(self, call: "Future[bytes]") -> None:
+        self._calls.discard(call)
+        self._close()
 
     def _post(self, client: httpx.Client, payload: bytes) -> bytes:
         headers = {"Content-Type": CONTENT_TYPE}
@@ -85,8 +90,6 @@ class Gateway:
             raise Unavailable(
                 f"The gateway {self._base} cannot be reached: {error or type(error).__name__}.", hint=_hint(error)
             ) from error
-        finally:
-            self._calls -= 1
         if response.status_code != httpx.codes.OK:
             raise _error(self._base, response, body)
         return body
@@ -96,6 +99,11 @@ class Gateway:
         for it in list(self._sockets):
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(it, socket.SHUT_RDWR)  # not the TLS socket's own, which is no thread's business
+
+
+def _tell(loop: asyncio.AbstractEventLoop, ended: Callable[["Future[bytes]"], None], call: "Future[bytes]") -> None:
+    with contextlib.suppress(RuntimeError):  # the agent has stopped, and its loop is closed
+        loop.call_soon_threadsafe(ended, call)
 
 
 def _told_of_sockets(tell: Callable[[socket.socket], None]) -> Callable[[str, Mapping[str, Any]], None]:

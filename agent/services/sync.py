@@ -46,7 +46,7 @@ from agent.ports import Clock
 from agent.services.link import Link
 from agent.services.pack import Packer, finish
 from agent.services.record import Boot, Recorder
-from agent.wire.codec import decode
+from agent.wire.codec import check_ack, check_config, decode
 from agent.wire.errors import WireError
 from agent.wire.messages import VERSION, Ack, Batch, ConfigDocument, Gap, Health, Lane, Reported
 from agent.wire.messages import Clock as ClockState
@@ -330,6 +330,7 @@ class Sync:
         self._allowance.spend(allowance.on_wire(len(data)))
         try:
             ack = decode(Ack, data)
+            check_ack(ack)
         except WireError as error:
             raise Unavailable(f"The fleet's ack cannot be read: {error}.") from error
         self._inbox.put_nowait(Acked(ack))
@@ -351,7 +352,9 @@ class Sync:
                 self._take_ack(payload)
             elif leaf is Down.CONFIG:
                 self._allowance.spend(allowance.on_wire(len(payload)))
-                self._inbox.put_nowait(Pushed(decode(ConfigDocument, payload)))
+                document = decode(ConfigDocument, payload)
+                check_config(document)
+                self._inbox.put_nowait(Pushed(document))
             elif leaf is Down.WAKE:
                 self._inbox.put_nowait(Wake())
         except (Unavailable, WireError) as error:

@@ -24,7 +24,9 @@ from typing import Any, TypeVar, cast
 from agent.wire import limits, messages
 from agent.wire.errors import WireError
 from agent.wire.messages import (
+    Ack,
     Batch,
+    ConfigDocument,
     DeviceEvent,
     Gap,
     Health,
@@ -154,6 +156,23 @@ def check_batch(batch: Batch) -> None:
         _check_newest(newest, f"$.newest[{i}]")
     if batch.health is not None:
         _check_health(batch.health, "$.health")
+
+
+def check_ack(ack: Ack) -> None:
+    """Check what types cannot say of an ack, so that nothing of it can stop a device; raises WireError."""
+    _check_text(ack.batch, limits.MAX_NAME_CHARS, "$.batch")
+    if ack.acked_seq is not None:
+        _check_range(ack.acked_seq, 0, limits.MAX_SEQ, "$.acked_seq")
+    _check_time(ack.server_us, "$.server_us")
+    _check_range(ack.config_revision, 0, limits.MAX_INTEGER, "$.config_revision")
+    _check_range(ack.link_port, 0, limits.MAX_PORT, "$.link_port")
+    if ack.config is not None:
+        check_config(ack.config, "$.config")
+
+
+def check_config(document: ConfigDocument, place: str = "$") -> None:
+    """Check what types cannot say of a config document; raises WireError."""
+    _check_range(document.revision, 0, limits.MAX_INTEGER, f"{place}.revision")
 
 
 def _check_reported(reported: Reported, place: str) -> None:

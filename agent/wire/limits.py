@@ -35,3 +35,4 @@ MAX_AHEAD_S = 3600  # seconds a reading may lie in the server's future before it
 MAX_SEQ = 2**63 - 1
 MAX_INTEGER = 2**63 - 1  # a reading's integer fits 64 bits, signed
 MAX_NEXT_S = 86_400  # seconds the server may ask a device to wait before its next call
+MAX_PORT = 65_535  # of TCP

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import nats
 import pytest
 from agent_out import Authority, Broker, Fleet, Now, free_port, gateway, until
+from starlette.requests import Request
+from starlette.responses import Response
 
 from agent.adapters.buffer import Buffer
 from agent.adapters.https import Gateway
@@ -359,5 +361,32 @@ def test_a_server_of_another_name_is_not_spoken_to(authority: Authority):
             with pytest.raises(Unavailable, match="prove"):
                 await road.sync(b"x")
             await road.rest()
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_is_to_rest_stays_open_for_a_call_under_way(authority: Authority):
+    class Slow(Fleet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.came, self.released = asyncio.Event(), asyncio.Event()
+
+        async def sync(self, request: Request) -> Response:
+            if await request.body() == b"slow":
+                self.came.set()
+                await self.released.wait()
+            return Response(b"answer")
+
+    async def main() -> None:
+        fleet = Slow()
+        async with gateway(fleet, authority) as port:
+            road = Gateway("127.0.0.1", port, client_context(authority.identity(port)))
+            slow = asyncio.create_task(road.sync(b"slow"))
+            await fleet.came.wait()
+            for _ in range(3):
+                assert await road.sync(b"quick") == b"answer"
+            await road.rest()
+            fleet.released.set()
+            assert await slow == b"answer"
 
     asyncio.run(main())

@@ -97,6 +97,22 @@ def test_a_clock_far_off_is_told_with_both_times_and_the_remedy(server: EstServe
     assert "simpleenroll" not in server.hits
 
 
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 -2359", "Fri, 31 Feb 2026 00:00:00 GMT", "soon"])
+def test_a_date_that_no_clock_shows_is_passed_over(server: EstServer, state: StateDir, date: str):
+    server.date = date
+
+    assert enrol(server.claim, state, now_us())
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(server: EstServer, state: StateDir):
+    server.endless = True
+
+    with pytest.raises(Refused, match="more than 262144 bytes"):
+        enrol(server.claim, state, now_us())
+
+    assert files(state) == []
+
+
 def test_a_server_that_is_not_there_is_told_as_such(state: StateDir, tmp_path: Path):
     server = EstServer(tmp_path, port=1)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.wire import codec, limits
 from agent.wire.errors import WireError
-from agent.wire.messages import Batch, Clock, ConfigOutcome, Lane, Reported, Segment, Series
+from agent.wire.messages import Ack, Batch, Clock, ConfigDocument, ConfigOutcome, Lane, Reported, Segment, Series
 from agent.wire.topics import DEVICE_ID, Down, Up, device_of, down, subject, up
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,40}", fullmatch=True)
@@ -119,6 +119,34 @@ def test_a_payload_that_was_cut_short_is_refused(cut: int):
 
     with pytest.raises(WireError):
         codec.unpack(whole[:-cut])
+
+
+ACK = Ack(1, "0123456789abcdef", 7, 1_780_000_000_000_000, 3, 5.0, 8883, config=ConfigDocument(3, "00", "x = 1"))
+
+
+@pytest.mark.parametrize("seq", [None, 0, limits.MAX_SEQ])
+def test_an_ack_that_a_fleet_gives_is_taken(seq: int | None):
+    codec.check_ack(replace(ACK, acked_seq=seq))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"batch": "x" * 1000},
+        {"acked_seq": -1},
+        {"acked_seq": 2**63},
+        {"server_us": 2**62},
+        {"server_us": -1},
+        {"config_revision": -1},
+        {"link_port": -1},
+        {"link_port": 2**70},
+        {"config": ConfigDocument(-1, "00", "x = 1")},
+    ],
+    ids=str,
+)
+def test_an_ack_that_could_stop_a_device_is_refused(told: dict[str, object]):
+    with pytest.raises(WireError):
+        codec.check_ack(replace(ACK, **told))
 
 
 @given(st.from_regex(DEVICE_ID, fullmatch=True), st.sampled_from(Up), st.sampled_from(Down))
