@@ -49,7 +49,7 @@ def board(kind: str, link: Path, **options: object) -> None:
     run_board(Settings(kind, link, **options))  # type: ignore[arg-type]  # click has checked each of them
 
 
-@cli.command()
+@cli.command(short_help="Break the running board behind LINK, or set it right.")
 @click.argument("link", type=LINK)
 @click.argument("fault", type=click.Choice([str(each) for each in Fault]))
 @click.option("--quantity", help="Which quantity is stuck. [default: the board's first]")
@@ -93,7 +93,7 @@ def list_boards(*, as_json: bool) -> None:
         click.echo(f"  {kind.name:9} {kind.text} ({', '.join(kind.protocols)})")
 
 
-@cli.command()
+@cli.command(short_help="Play the main job with the real programs, from sample to ticket.")
 @click.option("--check", is_flag=True, help="Unattended: kill, block, compare every ledger, end with one JSON object.")
 def demo(*, check: bool) -> None:
     """Play the main job with the real programs: a server, five machines, an alarm, a ticket, a config.
@@ -105,7 +105,7 @@ def demo(*, check: bool) -> None:
     sys.exit(run(check=check, say=click.echo))
 
 
-@cli.command()
+@cli.command(short_help="Run one fleet of several nodes on this machine.")
 @click.option("--nodes", type=click.IntRange(2, 3), default=3, show_default=True, help="Servers, each with its broker.")
 @click.option("--check", is_flag=True, help="Unattended: a swarm, kills, a verdict; ends with one JSON object.")
 @click.option(

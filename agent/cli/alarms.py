@@ -19,7 +19,7 @@ from agent.wire.codec import encode
 from agent.wire.document import DocumentError
 
 
-@click.command("alarms")
+@click.command("alarms", short_help="Show this device's alarms as its rules stand now.")
 @options.state
 @as_json
 def command(state: Path, *, as_json: bool) -> None:

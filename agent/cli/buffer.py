@@ -21,7 +21,7 @@ from agent.wire.limits import MAX_TIME_US
 PIECE_CHARS = 256 * 1024  # written at a time
 
 
-@click.group("buffer", invoke_without_command=True)
+@click.group("buffer", invoke_without_command=True, short_help="Show what waits in the buffer, or export it to a file.")
 @options.state
 @as_json
 @click.pass_context
@@ -41,7 +41,7 @@ def command(ctx: click.Context, state: Path, *, as_json: bool) -> None:
     click.echo(encode(answer).decode() if as_json else "\n".join(buffer_lines(answer)))
 
 
-@command.command("export")
+@command.command("export", short_help="Write all that the buffer holds to FILE, oldest first.")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False))
 @click.option(
     "--format",

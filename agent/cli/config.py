@@ -12,7 +12,7 @@ from agent.errors import Misconfigured, Unavailable
 from agent.settings import StateDir
 
 
-@click.command("config")
+@click.command("config", short_help="Print the config document that the agent runs.")
 @options.state
 def command(state: Path) -> None:
     """Print the config document that the agent runs, as it was written.

@@ -24,7 +24,7 @@ from agent.services.sync import LINK_PORT_KEY
 from agent.settings import StateDir, load_identity
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check this machine and the way to the fleet; say what to do.")
 @options.state
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 def command(state: Path, *, as_json: bool) -> None:

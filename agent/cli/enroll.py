@@ -15,7 +15,7 @@ from agent.errors import Misconfigured
 from agent.settings import StateDir
 
 
-@click.command("enroll")
+@click.command("enroll", short_help="Join a fleet with a one-use CLAIM.")
 @click.argument("claim")
 @options.state
 @click.option("--force", is_flag=True, help="Enroll anew a device that is enrolled already.")

@@ -17,7 +17,7 @@ from agent.wire.claim import Claim
 from agent.wire.document import DocumentError
 
 
-@click.command("install")
+@click.command("install", short_help="Install the agent as a service here, and enroll it with CLAIM.")
 @click.argument("claim", required=False)
 @click.option(
     "--config",

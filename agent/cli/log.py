@@ -13,7 +13,7 @@ from agent.settings import StateDir
 from agent.wire.codec import decode, encode
 
 
-@click.command("log")
+@click.command("log", short_help="Show the last lines of the running agent's log.")
 @options.state
 @click.option("--lines", type=click.IntRange(1), default=50, show_default=True, help="The last so many.")
 @as_json

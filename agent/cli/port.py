@@ -25,7 +25,7 @@ class Lazy(click.Group):
         return found if isinstance(found, click.Command) else None
 
 
-@click.group("port", cls=Lazy)
+@click.group("port", cls=Lazy, short_help="List the serial ports; probe, watch, capture and replay one.")
 def command() -> None:
     """List the serial ports, find out what is spoken on one, watch, capture and replay it.
 
@@ -38,7 +38,7 @@ def command() -> None:
     """  # noqa: D301 - \b is click's mark for a block that is not re-wrapped
 
 
-@command.command("list")
+@command.command("list", short_help="List the serial ports, and names that survive replugging.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
 def list_command(*, as_json: bool) -> None:
     """List the serial ports, what is plugged in, and the names for a config that survive replugging.

@@ -19,7 +19,7 @@ from agent.services.acquire import Acquire
 LOOK_S = 0.2  # between looks whether to stop
 
 
-@click.command("capture")
+@click.command("capture", short_help="Write down what comes and goes on PORT, with its times.")
 @click.argument("port", required=False)
 @line_options
 @click.option(

@@ -21,7 +21,7 @@ FOUND = 0
 NOT_FOUND = 1
 
 
-@click.command("probe")
+@click.command("probe", short_help="Listen on PORT at several speeds; say what is spoken there.")
 @click.argument("port")
 @click.option("--baudrate", "baudrates", type=int, multiple=True, help="Try this speed only; may be given again.")
 @click.option(

@@ -19,7 +19,7 @@ from agent.services.replay import replay
 from agent.wire.messages import SourceHealth
 
 
-@click.command("replay")
+@click.command("replay", short_help="Print the readings that a source would make of a CAPTURE.")
 @click.argument("capture", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--config",

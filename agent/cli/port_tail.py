@@ -16,7 +16,7 @@ BYTES_A_ROW = 16
 US_PER_S = 1_000_000
 
 
-@click.command("tail")
+@click.command("tail", short_help="Show what comes on PORT, each line with its time.")
 @click.argument("port")
 @line_options
 @click.option("--hex", "as_hex", is_flag=True, help="Show bytes as hex, as they come together.")

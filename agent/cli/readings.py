@@ -13,7 +13,7 @@ from agent.wire.codec import encode
 from agent.wire.limits import MAX_TIME_US
 
 
-@click.command("readings")
+@click.command("readings", short_help="Show readings that the buffer holds, in order of time.")
 @click.argument("series", required=False, default="")
 @options.state
 @since

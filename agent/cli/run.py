@@ -15,7 +15,7 @@ from agent.cli import options
 from agent.settings import StateDir
 
 
-@click.command("run")
+@click.command("run", short_help="Read the sensors and bring what they say to the fleet.")
 @options.state
 @click.option(
     "--config",

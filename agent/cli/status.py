@@ -14,7 +14,7 @@ from agent.settings import StateDir
 from agent.wire.codec import decode, encode
 
 
-@click.command("status")
+@click.command("status", short_help="Show sources, newest values, buffer, clock, certificate.")
 @options.state
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 def command(state: Path, *, as_json: bool) -> None:

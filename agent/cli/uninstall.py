@@ -12,7 +12,7 @@ from agent.errors import Damaged, Misconfigured
 from agent.settings import load_identity
 
 
-@click.command("uninstall")
+@click.command("uninstall", short_help="Stop the service and take it off this machine.")
 @click.option(
     "--keep-data/--erase-data",
     "keep",

@@ -43,7 +43,7 @@ class Watched(click.ParamType[tuple[str, int]]):
         return name, int(pid)
 
 
-@click.command()
+@click.command(short_help="Play many devices against a fleet; compare what was acked.")
 @click.option("--mode", type=click.Choice(MODES), default="steady", show_default=True, help="What the devices do.")
 @click.option("--devices", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many.")
 @click.option("--series", type=click.IntRange(1, 256), default=10, show_default=True, help="Series of each device.")

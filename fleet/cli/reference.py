@@ -23,9 +23,9 @@ HEAD = """# The fleet command
 **Which server.** `FLEET_URL` and `FLEET_TOKEN` win; else the context that `-c NAME` or `fleet context use` names, kept
 by `fleet login` in the user's config folder, readable by its owner alone. `FLEET_CA` names a PEM file of a CA to trust.
 
-**Output.** Tables are for people and may change. Every command takes `--json`, and that is the API's objects as they
-are: one JSON value, a list as one array, `readings` and `watch` as one object a line (NDJSON). There is no colour
-where the output is no terminal or `NO_COLOR` is set.
+**Output.** Tables are for people and may change. Every command but `serve` and `completion` takes `--json`, and that
+is the API's objects as they are: one JSON value, a list as one array, `readings` and `watch` as one object a line
+(NDJSON). There is no colour where the output is no terminal or `NO_COLOR` is set.
 
 **Times** are said as ISO-8601 (UTC where no zone is said), as a distance to now (`-15m`, `-2h`, `-1d`), as `now`, or
 as microseconds since 1970. Lengths of time are said as `90s`, `15m`, `12h`, `7d`.

@@ -46,8 +46,8 @@ COMMANDS = {
     lazy=COMMANDS,
     help="""The link after the sale: devices, alarms, tickets and configs of a fleet.
 
-    Sign in once with `fleet login`, or set FLEET_URL and FLEET_TOKEN, which win. Every command takes --json.
-    Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused.""",
+    Sign in once with `fleet login`, or set FLEET_URL and FLEET_TOKEN, which win. Every command but serve and
+    completion takes --json. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused.""",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("-c", "--context", metavar="NAME", help="Speak to this server, not the current.")

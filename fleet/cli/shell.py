@@ -14,6 +14,8 @@ from click.shell_completion import CompletionItem
 
 from fleet.errors import FleetError, NotFound, Refused, Unauthenticated
 
+MAX_SHORT_CHARS = 200  # of a first sentence
+
 
 class Exit(IntEnum):
     """What the command's exit code says."""
@@ -88,6 +90,13 @@ class Group(click.Group):
             if not near:
                 raise
             raise click.UsageError(f"{error.message} Did you mean {' or '.join(near)}?", ctx) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with the whole first sentence of each, which click would cut at a line's end."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, one.get_short_help_str(MAX_SHORT_CHARS)) for name, one in found if one and not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 class LazyGroup(Group):

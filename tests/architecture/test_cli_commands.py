@@ -3,11 +3,14 @@
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+from agent.cli import root as agent
+from firmware_sim.cli import cli as simulators
 from fleet.cli import main
 from fleet.cli.reference import commands, page
 from fleet.cli.root import COMMANDS
@@ -60,6 +63,25 @@ def test_the_short_help_in_the_table_is_the_commands_own():
     assert {name: command.get_short_help_str(200) for name, command in own.items() if command} == {
         name: short for name, (_, _, short) in COMMANDS.items()
     }
+
+
+def groups(group: click.Group, path: str) -> Iterator[tuple[str, click.Group]]:
+    yield path, group
+    ctx = click.Context(group, info_name=path)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        if isinstance(command, click.Group):
+            yield from groups(command, f"{path} {name}")
+
+
+GROUPS = [*groups(main, "fleet"), *groups(agent, "fleet-agent"), *groups(simulators, "firmware-sim")]
+
+
+@pytest.mark.parametrize(("path", "group"), GROUPS, ids=lambda value: value if isinstance(value, str) else "")
+def test_no_commands_short_help_is_cut(path: str, group: click.Group):
+    shown = group.get_help(click.Context(group, info_name=path, terminal_width=78))
+
+    assert [line for line in shown.partition("Commands:")[2].splitlines() if line.endswith("...")] == []
 
 
 def test_help_imports_neither_the_server_nor_what_is_slow():
