@@ -6,11 +6,14 @@ The state directory holds all that the agent may write:
     key.pem         private key, EC P-256, made here, 0600; never leaves the device. Or a handle of one in a token, with
     key.cnf         OpenSSL's way to it, and `tpm2/`, what a TPM keeps outside of itself
     cert.pem        the device's certificate                chain.pem   the fleet's CA: what the fleet is known by
+    key.aside.pem   key of an enrolment that is not through, so that its claim can be tried again; with key.aside.cnf
+    cert.next.pem   the certificate that is being renewed, while it is tried
     buffer.db       the outbox and small persisted values (the running config's bookkeeping among them)
     config.json     the config document that is good, the one on trial, and what became of the fleet's last one
     agent.toml      what the person at the machine has set; wins over the fleet's config; the one file not written here
     agent.sock      answers `fleet-agent status` while the agent runs
     lock            held by the one running agent
+    *.damaged       buffer.db or config.json that could not be read; one of a name is kept
 """
 
 import json

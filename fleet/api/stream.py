@@ -8,7 +8,7 @@ reader's place is one number, and ids are in the order of commits (fleet/store/e
     id: 1234                          each event is a message with its id …
     data: {"id": 1234, "kind": …}     … and the event as `/events` has it
     event: live                       with device= and live=1: readings as they come, without an id
-    : heartbeat                       a comment at least each 15 s
+    : heartbeat                       a comment at least each 10 s
 
 A stream that begins now says `id:` with the newest event at once, so that whoever loses it before the first event
 resumes from there, too. A reader that takes nothing is dropped; it connects again with the last id it has and misses no

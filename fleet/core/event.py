@@ -1,4 +1,4 @@
-"""The event: all that happens, once. Timeline, audit, live stream, service clocks and scorecards read only this."""
+"""The event: all that happens, once. Timeline, audit and live stream read only this."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -79,7 +79,7 @@ class Effect(StrEnum):
     OPEN_WINDOW = "the verification window starts"
     CLOSE_WINDOW = "the verification window ends"
     REASON = "a reason is needed"
-    REOPEN = "the service clock runs on"
+    REOPEN = "its first bad reading stays"
 
 
 @dataclass(frozen=True, slots=True)

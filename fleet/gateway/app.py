@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: enrolment, sync and, later, releases. Its errors are problem+json throughout."""
+"""The gateway as an ASGI application: enrolment and sync. Its errors are problem+json throughout."""
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException

@@ -1,14 +1,15 @@
 """The fleet's own certificate authority: one root, the server's certificate, and a certificate a device.
 
-The root is made once, lives in DATA/ca (key 0600) and signs directly: there is one issuer to trust, and its
-fingerprint fits a claim. What a certificate may be used for is fixed here and nowhere else:
+The root is made once and signs directly: there is one issuer to trust, and its fingerprint fits a claim. Its key lies
+in DATA/ca (0600); where several nodes share it, sealed in the database (docs/decisions/0212). What a certificate may be
+used for is fixed here and nowhere else:
 
     root     CN "Fieldline fleet <8 hex>"   CA, path length 0   keyCertSign, cRLSign      20 years
     server   CN of the first name           serverAuth, SANs    digitalSignature          397 days, renewed at 2/3
     device   CN = device id                 clientAuth          digitalSignature          90 days, renewed at 2/3
 
 Subject and extensions that a CSR asks for are ignored: a device proves that it has the key, the fleet says who it is.
-`not_before` lies an hour back, for clocks that are behind; a device whose clock says 1970 has to set it first.
+`not_before` lies an hour back, for clocks that are behind; of a clock that says 1970 tells agent/adapters/tls.py.
 Profile: RFC 5280 section 4.2, with subject and authority key identifiers throughout.
 """
 

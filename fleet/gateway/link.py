@@ -6,9 +6,9 @@
                     fleet.<device>.up.live    → whoever watches that device, and only then heard at all
     fleet says      fleet.<device>.down.config, watch
 
-Callout and ingest are in a queue group, so that one of those who listen takes a message. Where the database is busy no
-ack is sent: the device sends again, or takes the gateway, which says when to come. A session lives as long as one start
-of the broker; `run` opens the next.
+A broker has one listener, the node that runs it (docs/decisions/0213), for callouts and batches alike. Where the
+database is busy no ack is sent: the device sends again, or takes the gateway, which says when to come. A session lives
+as long as one start of the broker; `run` opens the next.
 
 Among several nodes each serves the devices of its own broker, and says to them what any node has committed
 (jobs/tell.py). Two things cross over, by the nodes' connections to each other's brokers (peers.py): a watch with what
@@ -46,7 +46,7 @@ from fleet.gateway.turns import SAID_EVERY_S, Turns
 from fleet.store.database import Database
 
 ROAD = "link"
-QUEUE = "fleet"  # queue group of those who serve devices
+QUEUE = "fleet"  # the group that serves devices: of each broker one listener
 NEWS_S = 0.02  # that events are gathered before other nodes are told of them
 AGAIN_S = 0.2  # before a session is opened anew
 CONNZ_S = 0.5  # that servers have to tell their connections
