@@ -1,6 +1,6 @@
-"""Write the reference pages that come from the code; `make docs` runs it and a test holds the pages current.
+"""Write the pages that come from the code; `make docs` runs it and a test holds the pages current.
 
-Each page is a pure function from the code to Markdown, listed in `PAGES`.
+Each page is a pure function to Markdown, listed in `PAGES`: from the code, or, the list of decisions, from their pages.
 """
 
 import enum
@@ -13,15 +13,19 @@ from pathlib import Path
 
 from agent.rules.phase import ANNOUNCED, NEXT
 from agent.wire import codec, limits, messages, topics
+from fleet.api import reference as api
 from fleet.cli import reference as cli
 from fleet.core import alarm, ticket
 
 REFERENCE = Path(__file__).parent / "reference"
+DECISIONS = Path(__file__).parent / "decisions"
 NOTICE = "<!-- Generated from the code by `make docs`; edit the code. -->\n"
 FIELD = re.compile(
     r"^    (?P<name>\w+): (?P<type>[^#=]+?)(?: = (?P<default>[^#]+?))?(?:  # (?P<note>.*))?$", re.MULTILINE
 )
 LIMIT = re.compile(r"^(?P<name>[A-Z_]+) = (?P<value>[^#]+?)(?:  # (?P<note>.*))?$", re.MULTILINE)
+TITLE = re.compile(r"# (?P<number>\d+)\. (?P<title>.+)")
+REPLACED = re.compile(r"^\*\*Replaced(?P<by>.*)\*\*(?P<what>.*)$", re.MULTILINE)
 MEMBER = re.compile(r"^    [A-Z_]+ = \"(?P<value>[^\"]+)\"(?:  # (?P<note>.*))?$", re.MULTILINE)
 
 
@@ -84,6 +88,29 @@ def states() -> str:
     )
 
 
+def decisions() -> str:
+    """Page that lists the decisions, and by which of them others were replaced."""
+    head = """<!-- Generated from the decisions' pages by `make docs`; edit those. -->
+# Decisions
+
+Choices that somebody may question later, each on a page: what was decided, why, and what it costs. A decision that no
+longer holds is not edited away; a new page says what replaced it, and the old one, below its title, which that is.
+
+| | decided | replaced |
+|---|---|---|
+"""
+    return head + "".join(_decision(path) for path in sorted(DECISIONS.glob("[0-9]*.md")))
+
+
+def _decision(path: Path) -> str:
+    text = path.read_text()
+    head, replaced = TITLE.match(text), REPLACED.search(text)
+    if head is None or int(head["number"]) != int(path.name[:4]):
+        raise ValueError(f"{path.name} begins with a title such as `# {int(path.name[:4])}. What was decided`")
+    by = f"{replaced['by']}{replaced['what']}".strip().removesuffix(".") if replaced else ""
+    return f"| {head['number']} | [{head['title']}]({path.name}) | {by} |\n"
+
+
 def _messages() -> Iterator[str]:
     for name, kind in vars(messages).items():
         if not inspect.isclass(kind) or kind.__module__ != messages.__name__:
@@ -117,6 +144,8 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "rules.md": rules,
     REFERENCE / "states.md": states,
     REFERENCE / "cli.md": cli.page,
+    REFERENCE / "routes.md": api.page,
+    DECISIONS / "README.md": decisions,
 }
 
 
