@@ -29,8 +29,8 @@ $(READY): pyproject.toml requirements/dev.txt requirements/bootstrap.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
 	touch $@
 
-# Debian's parts for the tests: a browser, an MQTT client that is not ours. Where they cannot be installed the tests
-# that need them say so, and in CI they fail.
+# Debian's parts for tests, cluster and figures (.ci/parts lists them): a browser, a balancer, an MQTT client that is not ours,
+# tokens for keys and more. Where they cannot be installed the tests that need them say so, and in CI they fail.
 $(PARTS): $(READY)
 	@.ci/parts
 	touch $@
@@ -64,7 +64,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)
+bench: $(READY) $(PARTS)
 	$(BIN)/python -m bench $(BENCH)
 
 docs: $(READY)
@@ -73,7 +73,7 @@ docs: $(READY)
 wheel: $(READY)
 	@$(BIN)/python -m hatchling build -t wheel -d dist
 
-pins:
+pins: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --no-header --no-annotate --quiet --upgrade -o requirements/dev.txt
 	grep -A200 '^uv==' requirements/dev.txt | awk 'NR>1 && /^[a-z]/ {exit} {print}' > requirements/bootstrap.txt

@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SIDES = ("agent", "fleet")
-LONG = ("cluster", "fuzz", "growth", "hint", "kills", "overload", "soak", "steady10k", "storm")
+LONG = ("cluster", "fuzz", "growth", "hint", "kills", "overload", "peer", "rss", "soak", "steady10k", "storm")
 
 
 def main(words: list[str]) -> int:

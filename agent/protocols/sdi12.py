@@ -32,7 +32,6 @@ from agent.ports import Action, Emit, Fault, PortSettings, Write
 from agent.wire.document import Table
 from agent.wire.messages import Value
 
-MAX_PROBES = 62  # as many as there are addresses
 MAX_VALUES = 99
 MAX_LINE_BYTES = 128  # an answer has 35 or 75 characters of values
 MOST_PARTS = 10  # aD0! … aD9!

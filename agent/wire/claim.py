@@ -14,7 +14,6 @@ from dataclasses import dataclass
 PREFIX = "fl1"
 SECRET_BYTES = 16
 FINGERPRINT_BYTES = 32
-DEFAULT_GATEWAY_PORT = 8443
 
 
 class ClaimError(ValueError):
