@@ -1,13 +1,16 @@
 """Holes in a lane: which sequence numbers will never come, and who has said so.
 
 A seq that is missing between two rows is a hole. The device explains most of them itself with a `Gap`; what nobody
-explained the server records on its own. What is explained always wins, whichever came first.
+explained the server records on its own. What is explained always wins, whichever came first. A device that skips
+every other seq does not fill the server with records: beyond `MAX_HOLES` one record spans the rest, and says how many.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fleet.core.latest import Entry
+
+MAX_HOLES = 64  # records of holes that one batch makes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,15 @@ class Hole:
     to_seq: int
     from_us: int
     to_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One record of a hole, or of several that it spans together with the rows between them."""
+
+    hole: Hole
+    rows: int  # that are missing
+    holes: int = 1
 
 
 def find_holes(mark: int, mark_us: int | None, rows: Sequence[Row]) -> list[Hole]:
@@ -57,15 +69,41 @@ def runs_of(rows: Sequence[Row]) -> list[tuple[int, int]]:
     return runs
 
 
+def uncovered(holes: Iterable[Hole], explained: Iterable[tuple[int, int]]) -> Iterator[Hole]:
+    """Yield what is left of holes without the inclusive ranges of seqs that somebody explained.
+
+    Holes come in order and do not overlap; ranges come in order of their first seq. One pass over both.
+    """
+    ranges = iter(explained)
+    known = next(ranges, None)
+    for hole in holes:
+        low = hole.from_seq
+        while known is not None and known[0] <= hole.to_seq:
+            if known[0] > low:
+                yield Hole(low, known[0] - 1, hole.from_us, hole.to_us)
+            low = max(low, known[1] + 1)
+            if known[1] >= hole.to_seq:
+                break  # it may reach into the next hole
+            known = next(ranges, None)
+        if low <= hole.to_seq:
+            yield Hole(low, hole.to_seq, hole.from_us, hole.to_us)
+
+
 def subtract(hole: Hole, explained: Iterable[tuple[int, int]]) -> list[Hole]:
-    """Return what is left of a hole without the inclusive ranges of seqs that somebody explained."""
-    left = [(hole.from_seq, hole.to_seq)]
-    for start, end in explained:
-        left = [
-            part
-            for low, high in left
-            for part in ((low, min(high, start - 1)), (max(low, end + 1), high))
-            if part[0] <= part[1]
-        ]
-        left = list(dict.fromkeys(left))
-    return [Hole(low, high, hole.from_us, hole.to_us) for low, high in left]
+    """Return what is left of a hole without the inclusive ranges of seqs, in any order, that somebody explained."""
+    return list(uncovered([hole], sorted(explained)))
+
+
+def bounded(holes: Iterable[Hole], most: int = MAX_HOLES) -> list[Found]:
+    """Return holes, which come in order, as `most` at most: beyond these the last one spans all the rest."""
+    found: list[Found] = []
+    for hole in holes:
+        rows = hole.to_seq - hole.from_seq + 1
+        if len(found) < most:
+            found.append(Found(hole, rows))
+            continue
+        last = found[-1]
+        from_us, to_us = min(last.hole.from_us, hole.from_us), max(last.hole.to_us, hole.to_us)
+        span = Hole(last.hole.from_seq, hole.to_seq, from_us, to_us)
+        found[-1] = Found(span, last.rows + rows, last.holes + 1)
+    return found

@@ -12,7 +12,7 @@ quarantine comes later than its seqs say, and where there was one, a hole may be
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fleet.core.hole import Hole, subtract
+from fleet.core.hole import Hole, uncovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,11 @@ def troubles(kept: Sequence[Run], mark: int | None) -> list[str]:
 
 def unexplained(kept: Sequence[Run], mark: int, gaps: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the holes between a store's batches, and up to the mark, that lie in no gap."""
-    told = list(gaps)
-    holes: list[tuple[int, int]] = []
-    for one, following in zip(kept, [*(run.first_seq for run in kept[1:]), mark + 1][: len(kept)], strict=True):
-        if following > one.last_seq + 1:
-            left = subtract(Hole(one.last_seq + 1, following - 1, 0, 0), told)
-            holes += [(hole.from_seq, hole.to_seq) for hole in left]
-    return holes
+    ends = [*(run.first_seq for run in kept[1:]), mark + 1][: len(kept)]
+    holes = [
+        Hole(one.last_seq + 1, end - 1, 0, 0) for one, end in zip(kept, ends, strict=True) if end > one.last_seq + 1
+    ]
+    return [(hole.from_seq, hole.to_seq) for hole in uncovered(holes, sorted(gaps))]
 
 
 def _is_odd(one: Run) -> bool:

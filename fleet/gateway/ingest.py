@@ -261,12 +261,11 @@ class Ingest:
             return self._refuse(conn, taken, standing, effects.problem)
         if effects.mark is not None:
             lanes.explain(conn, device_id, told, effects.rows[0].seq, received_us=received_us)
-            for hole in effects.holes:
-                lanes.note_hole(conn, device_id, told, hole, received_us=received_us)
+            if effects.holes:
+                lanes.note_holes(conn, device_id, told, effects.holes, received_us=received_us)
             self._store_rows(conn, taken, told, effects)
             if (told.store_id, told.lane) in standing.gaps_ahead:  # one that was told of rows that come after all
-                for seqs in runs_of(effects.rows):
-                    gap.fill(conn, device_id, told.store_id, told.lane, seqs)
+                gap.fill(conn, device_id, told.store_id, told.lane, runs_of(effects.rows))
             mark.advance(conn, device_id, told.store_id, told.lane, effects.mark)
         if told.lane is Lane.TELEMETRY and effects.is_level:
             self._judge(conn, standing, taken, told, effects)
@@ -435,4 +434,4 @@ def _explain_quarantined(conn: Connection, taken: Taken, told: Batch, effects: E
         count=sum(row.readings for row in rows) or len(rows),
         reason=f"in quarantine: {effects.problem.problem if effects.problem else 'unreadable'}",
     )
-    gap.explain(conn, taken.device_id, told.store_id, explained, received_us=taken.received_us)
+    gap.explain(conn, taken.device_id, told.store_id, told.lane, [explained], received_us=taken.received_us)

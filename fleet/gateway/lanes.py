@@ -6,7 +6,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection
 
 from agent.wire.limits import MAX_NAME_CHARS
-from agent.wire.messages import Batch, DeviceEvent, Segment
+from agent.wire.messages import Batch, DeviceEvent, Lane, Segment
 from fleet.core.actor import FLEET, of_device
 from fleet.core.event import Event
 from fleet.core.hole import Hole, Row
@@ -34,20 +34,25 @@ def _row(segment: Segment) -> Row:
     )
 
 
-def note_hole(conn: Connection, device_id: str, batch: Batch, hole: Hole, *, received_us: int) -> None:
-    """Keep a hole, unless it is explained already, and say so."""
-    for left in gap.find(conn, device_id, batch.store_id, batch.lane, hole, received_us=received_us):
+def note_holes(conn: Connection, device_id: str, batch: Batch, holes: Sequence[Hole], *, received_us: int) -> None:
+    """Keep the holes of a batch, unless they are explained already, and say so."""
+    for found in gap.find(conn, device_id, batch.store_id, batch.lane, holes, received_us=received_us):
+        left = found.hole
         text = f"{device_id}: rows {left.from_seq}…{left.to_seq} of {batch.lane} never arrived."
-        data = {**asdict(left), "store_id": batch.store_id, "lane": batch.lane.value, "reason": gap.FOUND}
+        if found.holes > 1:
+            text = f"{device_id}: {found.rows} of the rows {left.from_seq}…{left.to_seq} of {batch.lane} never arrived."
+        data = {**asdict(left), "store_id": batch.store_id, "lane": batch.lane.value, "reason": gap.reason(found)}
         about = (device_id, FLEET.id, FLEET.origin, text, device_id, data)
         event.append(conn, Event(left.to_us, received_us, "gap.recorded", "device", *about))
 
 
 def explain(conn: Connection, device_id: str, batch: Batch, first_seq: int, *, received_us: int) -> None:
     """Keep the gaps that new rows of the batch explain; before its holes are found, for one of them may be its own."""
-    for row in batch.events:
-        if row.gap is not None and row.seq >= first_seq:
-            gap.explain(conn, device_id, batch.store_id, row.gap, received_us=received_us)
+    told = [row.gap for row in batch.events if row.gap is not None and row.seq >= first_seq]
+    for lane in Lane:
+        gaps = [one for one in told if one.lane is lane]
+        if gaps:
+            gap.explain(conn, device_id, batch.store_id, lane, gaps, received_us=received_us)
 
 
 def store_events(

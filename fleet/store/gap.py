@@ -2,20 +2,28 @@
 
 A gap with a count was explained (by the device, or by the quarantine); one without (`count` NULL) is a hole that the
 server found on its own. What is explained takes the place of what was only found, whichever comes first.
+
+A gap may span rows that are here: of thinned rows one is left, and of many holes in a batch the last record spans the
+rest. Gaps may overlap then; their first seqs differ.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice, takewhile
+from operator import itemgetter
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select
 
+from agent.wire.limits import MAX_SEQ
 from agent.wire.messages import Gap, Lane
-from fleet.core.hole import Hole, subtract
+from fleet.core.hole import Found, Hole, bounded, uncovered
 from fleet.store.schema import gap as table
-from fleet.store.upsert import upsert
+from fleet.store.upsert import upsert_all
 
 FOUND = "the rows never arrived and the device gave no reason"
 MAX_PAGE = 10_000  # gaps
+READ_AT_ONCE = 1000  # gaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +41,62 @@ class KeptGap:
     received_us: int
 
 
-def explain(conn: Connection, device_id: str, store_id: str, gap: Gap, *, received_us: int) -> None:
-    """Keep a gap that somebody explained; found holes that it covers are cut back to what it leaves unexplained."""
-    here = _of(device_id, store_id, gap.lane)
-    overlaps = (table.c.from_seq <= gap.to_seq) & (table.c.to_seq >= gap.from_seq)
+def explain(  # noqa: PLR0913 - the gaps of one batch
+    conn: Connection, device_id: str, store_id: str, lane: Lane, gaps: Sequence[Gap], *, received_us: int
+) -> None:
+    """Keep gaps of a lane that somebody explained, of which there must be some.
+
+    Found holes that they cover are cut back to what they leave unexplained.
+    """
+    here = _of(device_id, store_id, lane)
+    ranges = sorted((one.from_seq, one.to_seq) for one in gaps)
+    overlaps = (table.c.from_seq <= ranges[-1][0]) & (table.c.to_seq >= ranges[0][0])
     found = conn.execute(select(table).where(here, overlaps, table.c.count.is_(None))).all()
     for row in found:
+        parts = bounded(uncovered([_hole(row)], ranges))
+        if [one.hole for one in parts] == [_hole(row)]:
+            continue
         conn.execute(delete(table).where(here, table.c.from_seq == row.from_seq))
-        for left in subtract(_hole(row), [(gap.from_seq, gap.to_seq)]):
-            _insert_found(conn, device_id, store_id, gap.lane, left, received_us=row.received_us)
-    key = {"device_id": device_id, "store_id": store_id, "lane": gap.lane.value, "from_seq": gap.from_seq}
-    values = {
-        "to_seq": gap.to_seq,
-        "from_us": min(gap.from_us, gap.to_us),
-        "to_us": max(gap.from_us, gap.to_us),
-        "count": gap.count,
-        "reason": gap.reason,
-        "received_us": received_us,
-    }
-    upsert(conn, table, list(key), {**key, **values})
+        for left in (one.hole for one in parts):
+            from_seq = left.from_seq if left.from_seq == row.from_seq else _behind_known(conn, here, left)
+            if from_seq <= left.to_seq:
+                conn.execute(insert(table).values({**_values(row), "from_seq": from_seq, "to_seq": left.to_seq}))
+    same = {"device_id": device_id, "store_id": store_id, "lane": lane.value, "received_us": received_us}
+    values = [
+        {
+            **same,
+            "from_seq": one.from_seq,
+            "to_seq": one.to_seq,
+            "from_us": min(one.from_us, one.to_us),
+            "to_us": max(one.from_us, one.to_us),
+            "count": one.count,
+            "reason": one.reason,
+        }
+        for one in gaps
+    ]
+    upsert_all(conn, table, ("device_id", "store_id", "lane", "from_seq"), values)
 
 
-def find(  # noqa: PLR0913 - one row
-    conn: Connection, device_id: str, store_id: str, lane: Lane, hole: Hole, *, received_us: int
-) -> list[Hole]:
-    """Keep what of a hole nobody explained, and return it."""
+def find(  # noqa: PLR0913 - the holes of one batch
+    conn: Connection, device_id: str, store_id: str, lane: Lane, holes: Sequence[Hole], *, received_us: int
+) -> list[Found]:
+    """Keep what of holes, which come in order, nobody explained, and return it: `MAX_HOLES` records at most."""
     here = _of(device_id, store_id, lane)
-    overlaps = (table.c.from_seq <= hole.to_seq) & (table.c.to_seq >= hole.from_seq)
-    known = conn.execute(select(table.c.from_seq, table.c.to_seq).where(here, overlaps)).all()
-    left = subtract(hole, [(row.from_seq, row.to_seq) for row in known])
-    for part in left:
-        _insert_found(conn, device_id, store_id, lane, part, received_us=received_us)
-    return left
+    overlaps = (table.c.from_seq <= holes[-1].to_seq) & (table.c.to_seq >= holes[0].from_seq)
+    known = select(table.c.from_seq, table.c.to_seq).where(here, overlaps).order_by(table.c.from_seq)
+    with conn.execute(known.execution_options(yield_per=READ_AT_ONCE)) as rows:
+        found = bounded(uncovered(holes, ((row.from_seq, row.to_seq) for row in rows)))
+    same = {"device_id": device_id, "store_id": store_id, "lane": lane.value, "received_us": received_us, "count": None}
+    if found:
+        conn.execute(insert(table), [{**same, **asdict(one.hole), "reason": reason(one)} for one in found])
+    return found
+
+
+def reason(found: Found) -> str:
+    """Return why rows that were found to be missing are."""
+    if found.holes == 1:
+        return FOUND
+    return f"up to {found.rows} of these rows, in {found.holes} holes, never arrived and the device gave no reason"
 
 
 def missing(conn: Connection, device_id: str, store_id: str, lane: Lane, seqs: Sequence[int]) -> set[int]:
@@ -72,25 +104,41 @@ def missing(conn: Connection, device_id: str, store_id: str, lane: Lane, seqs: S
     if not seqs:
         return set()
     here = _of(device_id, store_id, lane) & (table.c.from_seq <= seqs[-1]) & (table.c.to_seq >= seqs[0])
-    gaps = conn.execute(select(table.c.from_seq, table.c.to_seq).where(here)).all()
-    return {seq for seq in seqs if any(low <= seq <= high for low, high in gaps)}
+    gaps = conn.execute(select(table.c.from_seq, table.c.to_seq).where(here).order_by(table.c.from_seq)).all()
+    here_already = uncovered([Hole(seq, seq, 0, 0) for seq in seqs], [(low, high) for low, high in gaps])
+    return set(seqs) - {one.from_seq for one in here_already}
 
 
-def fill(conn: Connection, device_id: str, store_id: str, lane: Lane, seqs: tuple[int, int]) -> None:
-    """Cut gaps back to what is still missing once the rows of these seqs, both inclusive, have come after all.
+def fill(conn: Connection, device_id: str, store_id: str, lane: Lane, runs: Sequence[tuple[int, int]]) -> None:
+    """Cut gaps back to what is still missing once the rows of these runs of seqs, in order, have come after all.
 
-    What is left of a gap keeps its reason, and of its count the share that its seqs are.
+    What is left of a gap keeps its reason, and of its count the share that its seqs are. It is `MAX_HOLES` parts at
+    most, of which the last may span rows that came. Of two parts that begin at one seq the longer one stands for both.
     """
     here = _of(device_id, store_id, lane)
-    overlaps = (table.c.from_seq <= seqs[1]) & (table.c.to_seq >= seqs[0])
-    for row in conn.execute(select(table).where(here, overlaps)).all():
-        conn.execute(delete(table).where(here, table.c.from_seq == row.from_seq))
-        values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
-        for left in subtract(_hole(row), [seqs]):
-            share = (left.to_seq - left.from_seq + 1) / (row.to_seq - row.from_seq + 1)
-            count = None if values["count"] is None else round(values["count"] * share)
-            part = {"from_seq": left.from_seq, "to_seq": left.to_seq, "count": count}
-            conn.execute(insert(table).values({**values, **part}))
+    behind = min(runs[-1][1] + 1, MAX_SEQ)  # where a part may begin
+    near = (table.c.from_seq <= behind) & (table.c.to_seq >= runs[0][0])
+    before = conn.execute(select(table).where(here, near).order_by(table.c.from_seq)).all()
+    after: dict[int, dict[str, object]] = {}
+    longest: dict[int, int] = {}
+    for row in before:
+        first = bisect_left(runs, row.from_seq, key=itemgetter(1))
+        ranges = takewhile(lambda run: run[0] <= row.to_seq, islice(runs, first, None))  # noqa: B023 - used at once
+        for left in bounded(uncovered([_hole(row)], ranges)):
+            from_seq, to_seq = left.hole.from_seq, left.hole.to_seq
+            if to_seq > longest.get(from_seq, 0):
+                count = row._mapping["count"]  # noqa: SLF001 - `row.count` is the tuple's own method
+                whole = row.to_seq - row.from_seq + 1
+                count = None if count is None else (2 * count * left.rows + whole) // (2 * whole)
+                after[from_seq] = {**_values(row), "from_seq": from_seq, "to_seq": to_seq, "count": count}
+                longest[from_seq] = to_seq
+    for row in before:
+        if after.get(row.from_seq) == _values(row):
+            del after[row.from_seq]
+        else:
+            conn.execute(delete(table).where(here, table.c.from_seq == row.from_seq))
+    if after:
+        conn.execute(insert(table), list(after.values()))
 
 
 def page(
@@ -125,7 +173,7 @@ def count(conn: Connection, device_id: str) -> int:
     return conn.execute(select(func.count()).select_from(table).where(table.c.device_id == device_id)).scalar_one()
 
 
-def _of(device_id: str, store_id: str, lane: Lane):  # type: ignore[no-untyped-def] # noqa: ANN202 - SQLAlchemy's expression
+def _of(device_id: str, store_id: str, lane: Lane) -> ColumnElement[bool]:
     return (table.c.device_id == device_id) & (table.c.store_id == store_id) & (table.c.lane == lane.value)
 
 
@@ -133,20 +181,16 @@ def _hole(row: Row[tuple[object, ...]]) -> Hole:
     return Hole(row.from_seq, row.to_seq, row.from_us, row.to_us)
 
 
-def _insert_found(  # noqa: PLR0913 - one row
-    conn: Connection, device_id: str, store_id: str, lane: Lane, hole: Hole, *, received_us: int
-) -> None:
-    conn.execute(
-        insert(table).values(
-            device_id=device_id,
-            store_id=store_id,
-            lane=lane.value,
-            from_seq=hole.from_seq,
-            to_seq=hole.to_seq,
-            from_us=hole.from_us,
-            to_us=hole.to_us,
-            count=None,
-            reason=FOUND,
-            received_us=received_us,
-        )
-    )
+def _values(row: Row[tuple[object, ...]]) -> dict[str, object]:
+    return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def _behind_known(conn: Connection, here: ColumnElement[bool], left: Hole) -> int:
+    """Return where a part begins that is no gap's own beginning: a record that spans holes spans known gaps too."""
+    from_seq = left.from_seq
+    while from_seq <= left.to_seq:
+        known = conn.execute(select(table.c.to_seq).where(here, table.c.from_seq == from_seq)).scalar()
+        if known is None:
+            break
+        from_seq = known + 1
+    return from_seq

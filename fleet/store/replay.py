@@ -6,6 +6,7 @@ row is missing is a gap: only rows that lie in one are stored, and in the same t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -33,11 +34,13 @@ def store_missing(  # noqa: PLR0913 - one batch
     standing = intake.standing(conn, device_id, told.store_id, told.lane)
     missing = gap.missing(conn, device_id, told.store_id, told.lane, [row.seq for row in rows])
     stored = [row for row in rows if row.seq in missing]
-    for first, last in runs_of(stored):  # what is kept of a body is a run of seqs
-        gap.fill(conn, device_id, told.store_id, told.lane, (first, last))
-        if told.segments:
-            span = span_of([row for row in stored if first <= row.seq <= last])
-            batch.add(conn, device_id, told.store_id, span, body, received_us=now_us)
+    runs = runs_of(stored)
+    if runs:
+        gap.fill(conn, device_id, told.store_id, told.lane, runs)
+    of_run = iter(stored)
+    for first, last in runs if told.segments else ():  # what is kept of a body is a run of seqs
+        span = span_of(list(islice(of_run, last - first + 1)))
+        batch.add(conn, device_id, told.store_id, span, body, received_us=now_us)
     known = merge(standing.latest, [entry for row in stored for entry in row.newest])
     if known is not None:
         latest.put(conn, device_id, known)

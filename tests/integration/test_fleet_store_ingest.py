@@ -209,6 +209,62 @@ def test_a_hole_that_its_own_batch_explains_is_no_surprise(database_url: str):
     assert told == ["batch.quarantined"]
 
 
+def lost(from_seq: int, to_seq: int) -> Gap:
+    return Gap(Lane.TELEMETRY, from_seq, to_seq, T0_US, T0_US, 10, "dropped")
+
+
+def test_a_batch_of_many_holes_makes_a_few_gaps_of_which_the_last_spans_the_rest(database_url: str):
+    async def story() -> tuple[list[KeptGap], list[Any]]:
+        async with a_fleet(database_url) as fleet:
+            await fleet.take(telemetry([segment(2 * n, [1.0]) for n in range(1, 201)], prev_seq=0))
+            return await gaps(fleet), await fleet.events("gap.recorded")
+
+    kept, told = run(story())
+
+    assert [(one.from_seq, one.to_seq) for one in kept] == [(2 * n - 1, 2 * n - 1) for n in range(1, 64)] + [(127, 399)]
+    assert {one.reason for one in kept[:-1]} == {FOUND}
+    assert kept[-1].reason == "up to 137 of these rows, in 137 holes, never arrived and the device gave no reason"
+    assert len(told) == 64
+    assert told[-1].text == f"{DEVICE}: 137 of the rows 127…399 of telemetry never arrived."
+
+
+def test_a_hole_over_a_thousand_explained_gaps_makes_a_few_gaps(database_url: str):
+    rows = [event(n, gap=lost(2 * n, 2 * n)) for n in range(1, 1001)]
+
+    async def story() -> tuple[list[KeptGap], list[Any], list[KeptGap]]:
+        async with a_fleet(database_url) as fleet:
+            await fleet.take(events(rows))
+            await fleet.take(telemetry([segment(2**40, [1.0], t0_us=T0_US)], prev_seq=0))
+            found = [one for one in await gaps(fleet) if one.count is None]
+            told = await fleet.events("gap.recorded")
+            # Explained later, beginning where the record over the rest begins, where known gaps do, and behind all.
+            await fleet.take(events([event(1001, gap=lost(127, 127)), event(1002, gap=lost(129, 1001))]))
+            left = [one for one in await gaps(fleet) if one.count is None]
+            return found, told, left
+
+    found, told, left = run(story())
+
+    assert len(found) == len(told) == 64
+    assert (found[-1].from_seq, found[-1].to_seq) == (127, 2**40 - 1)
+    assert [(one.from_seq, one.to_seq) for one in left[63:]] == [(1003, 2**40 - 1)]
+
+
+def test_rows_that_come_after_all_cut_a_gap_into_a_few_parts(database_url: str):
+    async def story() -> list[KeptGap]:
+        async with a_fleet(database_url) as fleet:
+            told = [lost(1, 400), lost(5, 11), lost(300, 2**63 - 1)]
+            await fleet.take(events([event(n, gap=gap) for n, gap in enumerate(told, 1)]))
+            await fleet.take(telemetry([segment(2 * n, [1.0]) for n in range(1, 201)], prev_seq=0))
+            return await gaps(fleet)
+
+    kept = sorted(run(story()), key=lambda one: one.from_seq)
+
+    covered = {seq for one in kept for seq in range(one.from_seq, min(one.to_seq, 402) + 1)}
+    assert covered >= {*range(1, 400, 2), 401, 402}
+    assert len(kept) < 64 + 4 + 64
+    assert kept[-1].to_seq == 2**63 - 1
+
+
 # Events.
 
 
