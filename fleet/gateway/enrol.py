@@ -5,7 +5,8 @@
     POST /.well-known/est/simplereenroll   certificate (mTLS)  the same, for a device that is in, or was a while ago
 
 Bodies are base64. A claim is used and the certificate recorded in one transaction, so a crash in between costs
-nothing; a lost answer is asked for again with the same key.
+nothing; a lost answer is asked for again with the same key. Whoever comes with no good claim or certificate is told
+so by a reader: strangers cost the writer nothing.
 """
 
 import base64
@@ -60,6 +61,7 @@ class Enrolment:
         secret = _secret(request.headers.get("authorization", ""))
         csr = ca.read_csr(_from_base64(await read_body(request, MAX_CSR_BYTES)))
         key_hash = hashlib.sha256(ca.spki(csr.public_key())).hexdigest()
+        await self.db.read(lambda conn: claim.check(conn, secret, key_hash=key_hash, now_us=now_us()))
 
         def work(conn: Connection) -> x509.Certificate:
             now = now_us()
@@ -77,6 +79,7 @@ class Enrolment:
         """
         shown = fingerprint_shown(request)
         csr = ca.read_csr(_from_base64(await read_body(request, MAX_CSR_BYTES)))
+        await self.db.read(lambda conn: certificate.check(conn, shown, now_us=now_us(), grace_us=self.grace_us))
 
         def work(conn: Connection) -> x509.Certificate:
             now = now_us()

@@ -237,7 +237,17 @@ def _is_in(state: State, now_us: int) -> Any:  # noqa: ANN401 - SQLAlchemy's exp
 
 
 def use(conn: Connection, secret: bytes, *, key_hash: str, now_us: int) -> Use:
-    """Use a claim for the public key with this SHA-256 (hex).
+    """Use a claim for the public key with this SHA-256 (hex). Raises as `check` does."""
+    found = check(conn, secret, key_hash=key_hash, now_us=now_us)
+    if not found.again:
+        taken = conn.execute(_TAKE, {"claim": found.claim.id, "now_us": now_us, "key": key_hash})
+        if taken.rowcount != 1:
+            raise _used(found.claim)
+    return found
+
+
+def check(conn: Connection, secret: bytes, *, key_hash: str, now_us: int) -> Use:
+    """Return what `use` would, and write nothing.
 
     Raises ClaimUnknown, ClaimUsed, ClaimRevoked, ClaimExpired, DeviceExists.
     """
@@ -255,9 +265,6 @@ def use(conn: Connection, secret: bytes, *, key_hash: str, now_us: int) -> Use:
     if now_us >= row.expires_us:
         raise ClaimExpired(f"the claim for {found.device_id} has expired", hint=_renew_hint(found))
     _refuse_enrolled(conn, found.device_id, now_us)
-    taken = conn.execute(_TAKE, {"claim": row.id, "now_us": now_us, "key": key_hash})
-    if taken.rowcount != 1:
-        raise _used(found)
     return Use(found, again=False)
 
 

@@ -5,7 +5,9 @@ import base64
 import hashlib
 import secrets
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -177,6 +179,23 @@ def test_a_revoked_device_renews_nothing_and_comes_back_with_a_new_claim_only(tm
             assert (renewed.status_code, json_of(renewed)["type"]) == (403, "/problems/certificate-revoked")
             assert (await device.sync(device.batch())).status_code == 403
             assert (await back.sync(back.batch())).status_code == 200
+
+    asyncio.run(story())
+
+
+def test_who_has_no_good_claim_or_certificate_is_told_while_nobody_can_write(tmp_path: Path):
+    async def story() -> None:
+        async with running(tmp_path) as gate:
+            claim, device = await gate.claim(), await gate.enrol("freezer-x")
+            await gate.post("/devices/freezer-x/revoke", reason="lost")
+            unknown = Claim(claim.host, claim.port, claim.ca_fingerprint, secrets.token_bytes(16))
+            with closing(sqlite3.connect(gate.data / "fieldline.db", timeout=30, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+
+                assert await _problem(gate, unknown) == (401, "claim-unknown")
+                async with device.https() as client:
+                    renewed = await client.post("/.well-known/est/simplereenroll", content=_body(_key()))
+                assert (renewed.status_code, json_of(renewed)["type"]) == (403, "/problems/certificate-revoked")
 
     asyncio.run(story())
 

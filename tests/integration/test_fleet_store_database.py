@@ -6,8 +6,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections import Counter
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +20,7 @@ from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from fleet.core.event import Event, Origin
-from fleet.errors import Busy, Misconfigured
+from fleet.errors import Busy, Misconfigured, Refused
 from fleet.store import database, event, follow, migrate
 from fleet.store.database import Database
 from fleet.store.engine import parse_url
@@ -71,6 +73,49 @@ def test_a_work_that_fails_takes_no_other_down_and_leaves_nothing(database_url: 
     assert [type(result) is int for result in results] == [False, False, True] * 10
     assert {one.kind for one in kept} == {"test.good"}
     assert len(kept) == 10
+
+
+def test_a_work_that_fails_has_nothing_of_its_group_run_again_nor_loses_an_event_of_others(database_url: str):
+    begun, gate = threading.Event(), threading.Event()
+    runs: Counter[str] = Counter()
+
+    def slow(_conn: Connection) -> bool:
+        begun.set()
+        return gate.wait(30)
+
+    def good(conn: Connection) -> int:
+        runs["good"] += 1
+        return noted(conn, "good")
+
+    def bad(conn: Connection) -> int:
+        runs["bad"] += 1
+        noted(conn, "bad")
+        event.page(conn)  # which writes what was appended before, that of others too
+        raise Refused("no")
+
+    def many(conn: Connection, items: Sequence[Any]) -> list[int]:
+        runs["items"] += len(items)
+        return [noted(conn, "item") for _ in items]
+
+    async def story() -> tuple[list[Any], list[Event]]:
+        loop = asyncio.get_running_loop()
+        async with Database.open(database_url) as db:
+            first = asyncio.create_task(db.write(slow))
+            await asyncio.to_thread(begun.wait, 30)
+            works = [asyncio.create_task(db.write(work)) for work in (good, bad, good, bad)]
+            answers = [loop.create_future() for _ in range(20)]
+            for answer in answers:
+                db.submit(many, None, partial(database.settle, answer))
+            await asyncio.sleep(0)  # the works are queued
+            gate.set()
+            results = await asyncio.gather(first, *works, *answers, return_exceptions=True)
+            return results, await db.read(event.page)
+
+    results, kept = run(story())
+
+    assert [type(result) for result in results[1:5]] == [int, Refused, int, Refused]
+    assert runs == {"good": 2, "bad": 2, "items": 20}
+    assert Counter(one.kind for one in kept) == {"test.good": 2, "test.item": 20}
 
 
 def test_subscribers_hear_of_events_that_were_committed_and_of_no_others(database_url: str):
