@@ -104,6 +104,16 @@ def unpack(payload: bytes) -> bytes:
     return raw
 
 
+def peek(payload: bytes, most: int) -> bytes | None:
+    """Gunzip a batch that unpacks to `most` bytes at most; None if it is larger, or not what `unpack` takes."""
+    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        raw = inflater.decompress(payload, most) if len(payload) <= most else b""
+    except zlib.error:
+        return None
+    return raw if inflater.eof and not inflater.unused_data else None
+
+
 def decode(kind: type[T], data: bytes) -> T:
     """Decode one message of the given class; raises WireError that names the place."""
     try:
@@ -141,6 +151,8 @@ def check_batch(batch: Batch) -> None:
     if batch.events and batch.lane is not Lane.EVENTS:
         raise WireError("$.events", f"events in a batch of the lane {batch.lane}")
     _check_count(batch.segments, limits.MAX_SEGMENTS, "$.segments")
+    if (readings := sum(len(one.v) for row in batch.segments for one in row.series)) > limits.MAX_BATCH_READINGS:
+        raise WireError("$.segments", f"{readings} readings, more than {limits.MAX_BATCH_READINGS}")
     _check_count(batch.events, limits.MAX_EVENTS, "$.events")
     _check_count(batch.newest, limits.MAX_SERIES, "$.newest")
     seq = batch.prev_seq

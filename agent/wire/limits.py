@@ -13,6 +13,7 @@ MAX_ROW_BYTES = 256 * 1024  # bytes of one segment or event, before gzip: any ro
 MAX_SEGMENTS = 4096  # segments in a batch
 MAX_SERIES = 256  # series in a segment, or in a snapshot
 MAX_READINGS = 4096  # readings of one series in a segment
+MAX_BATCH_READINGS = 2**18  # readings in a batch: BACKLOG_BATCH_BYTES hold half as many at the shortest
 MAX_EVENTS = 1024  # device events in a batch
 MAX_SOURCES = 64  # sources in a health record
 MAX_THROTTLING = 16  # things that slow the processor, in a health record

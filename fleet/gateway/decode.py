@@ -21,8 +21,12 @@ _PLACE = re.compile(r"^(?P<problem>.*) - at `(?P<place>\$.*)`$", re.DOTALL)
 
 
 def decode_batch(payload: bytes) -> Batch:
-    """Decode and check one batch; raises WireError that names the place, never anything else."""
-    raw = unpack(payload)
+    """Unpack, decode and check one batch; raises WireError that names the place, never anything else."""
+    return decode_raw(unpack(payload))
+
+
+def decode_raw(raw: bytes) -> Batch:
+    """Decode and check one batch that is unpacked; raises as `decode_batch` does."""
     try:
         if not raw.isascii():
             raw.decode()  # msgspec skips what it does not know without looking at its encoding

@@ -12,9 +12,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from agent.wire.codec import NAME, check_batch, unpack
+from agent.wire.codec import NAME, check_batch
 from agent.wire.errors import WireError
 from agent.wire.limits import (
+    MAX_BATCH_READINGS,
     MAX_INTEGER,
     MAX_NAME_CHARS,
     MAX_READINGS,
@@ -31,14 +32,15 @@ from fleet.core.hole import Row
 
 MAX_KNOWN_NAMES = 4096  # of series, with their units, that need not be looked at again
 
+_Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
 _Integer = Annotated[int, Meta(ge=-MAX_INTEGER - 1, le=MAX_INTEGER)]
 _Text = Annotated[str, Meta(max_length=MAX_VALUE_CHARS, pattern=r"\A[^\x00]*\Z")]
 _Column = Meta(min_length=1, max_length=MAX_READINGS)
 
 
 class _Series(msgspec.Struct, gc=False):
-    name: str
-    unit: str
+    name: _Name
+    unit: Annotated[str, Meta(max_length=MAX_UNIT_CHARS)]
     t0_us: Annotated[int, Meta(ge=MIN_TIME_US, le=MAX_TIME_US)]
     dt: Annotated[list[Annotated[int, Meta(ge=0, le=MAX_TIME_US)]], _Column]
     v: Annotated[list[float | _Integer | _Text | None], _Column]
@@ -46,7 +48,7 @@ class _Series(msgspec.Struct, gc=False):
 
 class _Segment(msgspec.Struct, gc=False):
     seq: int
-    boot_id: str
+    boot_id: _Name
     mono_us: Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
     clock: Clock
     series: Annotated[list[_Series], Meta(min_length=1, max_length=MAX_SERIES)]
@@ -56,12 +58,12 @@ class _Telemetry(msgspec.Struct, gc=False):
     """A `Batch` whose rows are segments."""
 
     version: int
-    store_id: str
+    store_id: _Name
     lane: Lane
     prev_seq: int
     sent_us: int
-    boot_id: str
-    agent_version: str
+    boot_id: _Name
+    agent_version: _Name
     clock: Clock
     reported: Reported
     segments: Annotated[list[_Segment], Meta(min_length=1, max_length=MAX_SEGMENTS)]
@@ -74,12 +76,11 @@ class _Telemetry(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(_Telemetry)
 
 
-def glance(payload: bytes) -> tuple[Batch, list[Row]] | None:
-    """Return a batch of telemetry without its segments, and its rows; None where it has to be read whole."""
+def glance(raw: bytes) -> tuple[Batch, list[Row]] | None:
+    """Return an unpacked batch of telemetry without its segments, and its rows; None where it has to be read whole."""
+    if not raw.isascii():
+        return None
     try:
-        raw = unpack(payload)
-        if not raw.isascii():
-            return None
         told = _decoder.decode(raw)
         head = Batch(
             told.version,
@@ -101,14 +102,15 @@ def glance(payload: bytes) -> tuple[Batch, list[Row]] | None:
     if told.lane is not Lane.TELEMETRY:
         return None
     rows = []
-    seq = told.prev_seq
+    seq, readings = told.prev_seq, 0
     for segment in told.segments:
         row = _row(segment)
         if row is None or not seq < segment.seq <= MAX_SEQ:
             return None
         rows.append(row)
         seq = segment.seq
-    return head, rows
+        readings += row.readings
+    return (head, rows) if readings <= MAX_BATCH_READINGS else None
 
 
 def _row(segment: _Segment) -> Row | None:
@@ -129,7 +131,6 @@ def _row(segment: _Segment) -> Row | None:
     return Row(segment.seq, from_us, to_us, readings, newest)
 
 
-@lru_cache(MAX_KNOWN_NAMES)
+@lru_cache(MAX_KNOWN_NAMES)  # it keeps what it is asked: the decoder has bounded both
 def _is_named(name: str, unit: str) -> bool:
-    is_unit = len(unit) <= MAX_UNIT_CHARS and unit.isascii() and "\0" not in unit
-    return is_unit and len(name) <= MAX_NAME_CHARS and NAME.fullmatch(name) is not None
+    return unit.isascii() and "\0" not in unit and NAME.fullmatch(name) is not None

@@ -14,13 +14,13 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
 from sqlalchemy import Connection
 
-from agent.wire.codec import batch_id
+from agent.wire.codec import batch_id, peek, unpack
 from agent.wire.errors import WireError
 from agent.wire.limits import MAX_NEXT_S, MAX_SEQ, MAX_TEXT_CHARS
 from agent.wire.messages import VERSION, Ack, Batch, Birth, ConfigDocument, Gap, Lane, Refusal, Segment, Will
@@ -33,7 +33,8 @@ from fleet.core.limit import MAX_KEYS, Limit
 from fleet.core.pace import Pace
 from fleet.errors import Busy, FleetError
 from fleet.gateway import lanes
-from fleet.gateway.decode import decode_batch, is_events
+from fleet.gateway.aside import Aside
+from fleet.gateway.decode import decode_batch, decode_raw, is_events
 from fleet.gateway.glance import glance
 from fleet.store import alarm, batch, config, event, gap, intake, latest, mark, presence, quarantine, reported, rule
 from fleet.store.database import Database, Done, settle
@@ -44,8 +45,10 @@ from fleet.store.intake import Wanted
 MAX_TAKING_BATCHES = 2048  # batches between arrival and ack, all devices
 MAX_TAKING_EVENTS = 512  # batches of events that are taken beyond that
 MAX_TAKING_OF_ONE = 8  # batches of one device: one in flight a lane, and room for what is sent again
-MAX_TAKING_BYTES = 64 * 1024 * 1024  # bytes of their payloads
-DECODE_ASIDE_BYTES = 16 * 1024  # larger payloads are decoded in a thread, so that small ones need not wait
+MAX_TAKING_BYTES = 64 * 1024 * 1024  # bytes of their payloads …
+MAX_TAKING_RAW_BYTES = 128 * 1024 * 1024  # … and of these unpacked: what is kept of them until the ack grows with it
+DECODE_HERE_BYTES = 64 * 1024  # what unpacks to more is decoded in a thread, so that small ones need not wait …
+DECODE_AT_ONCE = 2  # … by so many: of the largest each needs 100 MB meanwhile
 CROWD_US = 100_000  # that a batch waits, where many came at once …
 SPREAD = 0.1  # … and the share of the pace by which its device is then told to come earlier or later
 QUARANTINE_RULE = "fleet.quarantine"
@@ -70,30 +73,33 @@ class Taken:
     payload: bytes
     road: str
     received_us: int
-    told: Batch | None = None  # its segments only where it had to be read whole; None: it cannot be read …
+    raw_bytes: int = 0  # of the payload, unpacked
+    told: Batch | None = None  # without segments; None: it cannot be read …
     problem: WireError | None = None  # … because of this
     rows: Sequence[Row] = ()
     owed_s: float = 0.0  # until its device may send again, under the limits
 
-    def decode(self) -> None:
-        """Read the payload, no more of it than has to be."""
-        seen = glance(self.payload)
-        if seen is not None:
-            self.told, self.rows = seen
-            return
+    def decode(self, raw: bytes | None = None) -> None:
+        """Read the payload, no more of it than has to be; `raw` is what it unpacks to, where that is known."""
         try:
-            self.told = decode_batch(self.payload)
+            raw = unpack(self.payload) if raw is None else raw
+            self.raw_bytes = len(raw)
+            seen = glance(raw)
+            if seen is not None:
+                self.told, self.rows = seen
+                return
+            told = decode_raw(raw)
         except WireError as error:
             self.problem = error
         else:
-            self.rows = lanes.rows_of(self.told)
+            self.rows = lanes.rows_of(told)
+            self.told = replace(told, segments=())
 
     def segments(self, first_seq: int) -> list[Segment]:
         """Return the rows of telemetry from a seq on, with their values."""
         if self.told is None or not self.rows or self.rows[-1].seq < first_seq:
             return []
-        whole = self.told.segments or decode_batch(self.payload).segments
-        return [segment for segment in whole if segment.seq >= first_seq]
+        return [segment for segment in decode_batch(self.payload).segments if segment.seq >= first_seq]
 
     @property
     def is_first(self) -> bool:
@@ -131,6 +137,8 @@ class Ingest:
         self._now_us = clock
         self._taking_batches = 0
         self._taking_bytes = 0
+        self._taking_raw_bytes = 0
+        self._aside = Aside(DECODE_AT_ONCE)
         self._taking_of: dict[str, int] = {}  # batches by device
         self._pace = Pace(policy.next_s)
         self._of_device = Limit(policy.device_readings_s)
@@ -165,18 +173,19 @@ class Ingest:
             done(ack, error)
 
         def submit() -> None:
-            self._charge(taken, began_s)
             try:
+                self._hold(taken)
+                self._charge(taken, began_s)
                 self._db.submit(self.store_all, taken, answered, first=taken.is_first)
             except Busy as busy:
                 answered(None, busy)
 
-        if len(payload) <= DECODE_ASIDE_BYTES:
-            taken.decode()
-            submit()
+        raw = peek(payload, DECODE_HERE_BYTES)
+        if raw is None:
+            self._aside.run(taken.decode, submit)
             return
-        aside = loop.run_in_executor(None, taken.decode)
-        aside.add_done_callback(lambda _: submit())
+        taken.decode(raw)
+        submit()
 
     async def birth(self, device_id: str, birth: Birth) -> None:
         """Note that a device's link came up; a birth of an older link changes nothing. Raises as `take` does."""
@@ -387,8 +396,16 @@ class Ingest:
         self._taking_bytes += size_bytes
         self._taking_of[device_id] = self._taking_of.get(device_id, 0) + 1
 
+    def _hold(self, taken: Taken) -> None:
+        """Bound what is kept of all batches between being read and their acks, which no payload tells by its size."""
+        if self._taking_raw_bytes + taken.raw_bytes > MAX_TAKING_RAW_BYTES:
+            taken.raw_bytes = 0
+            raise Busy("too much is on its way to the database", retry_after_s=self._next_s())
+        self._taking_raw_bytes += taken.raw_bytes
+
     def _release(self, taken: Taken) -> None:
         self._taking_batches -= 1
+        self._taking_raw_bytes -= taken.raw_bytes
         self._taking_bytes -= len(taken.payload)
         left = self._taking_of.pop(taken.device_id) - 1
         if left:

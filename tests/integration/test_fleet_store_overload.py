@@ -10,6 +10,7 @@ import pytest
 from batches import event, events, segment, telemetry
 from fleets import DEVICE, Fleet, a_fleet
 
+from agent.wire.codec import unpack
 from agent.wire.messages import Ack
 from fleet.core import pace
 from fleet.errors import Busy
@@ -82,6 +83,45 @@ def test_where_telemetry_is_refused_an_alarm_is_still_taken(sqlite_url: str, mon
             return acked, again.acked_seq or 0
 
     assert run(story()) == ([1, 1, 1], 1)
+
+
+def test_a_small_payload_that_unpacks_to_much_is_not_read_on_the_loop(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    threads: list[int] = []
+
+    class Watched(Taken):
+        def decode(self, raw: bytes | None = None) -> None:
+            threads.append(threading.get_ident())
+            Taken.decode(self, raw)
+
+    monkeypatch.setattr(ingest, "Taken", Watched)
+    large = telemetry([segment(1, [1.0] * 4096), segment(2, [1.0] * 4096)])
+    assert len(large) < 2000
+
+    async def story() -> None:
+        async with a_fleet(sqlite_url) as fleet:
+            await fleet.take(large)
+            await fleet.take(telemetry([segment(3, [1.0])]))
+
+    run(story())
+
+    assert [one == threading.get_ident() for one in threads] == [False, True]
+
+
+def test_what_batches_unpack_to_is_bounded_until_their_acks(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    payload = events([event(1)])
+    monkeypatch.setattr(ingest, "MAX_TAKING_RAW_BYTES", len(unpack(payload)) * 2)
+
+    async def story() -> list[Any]:
+        async with a_fleet(sqlite_url, devices=(DEVICE, *OTHERS)) as fleet:
+            async with held_up(fleet):
+                waiting = [asyncio.create_task(fleet.take(payload, device_id=other)) for other in OTHERS[:2]]
+                await asyncio.sleep(0)
+                with pytest.raises(Busy):
+                    await fleet.take(payload)
+            acked = [ack.acked_seq for ack in await asyncio.gather(*waiting)]
+            return [*acked, (await fleet.take(payload)).acked_seq]
+
+    assert run(story()) == [1, 1, 1]
 
 
 def test_one_device_cannot_take_the_room_of_all(sqlite_url: str):

@@ -1,7 +1,9 @@
 """The server's decoder agrees with the contract's own on what is a batch, whatever bytes come."""
 
+import gc
 import gzip
 import json
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent.wire import codec
 from agent.wire.errors import WireError
+from agent.wire.limits import MAX_BATCH_RAW_BYTES, MAX_BATCH_READINGS
 from agent.wire.messages import Batch, Health, LineHealth, SlaveHealth, SourceHealth
 from fleet.gateway import lanes
 from fleet.gateway.decode import decode_batch
@@ -50,7 +53,8 @@ def outcome(decode: object, payload: bytes) -> Batch | str:
 
 def a_glance_is_right(payload: bytes) -> bool:
     """What a glance passes is a batch of telemetry, and it says of it what reading it whole says."""
-    seen = glance(payload)
+    raw = codec.peek(payload, MAX_BATCH_RAW_BYTES)
+    seen = None if raw is None else glance(raw)
     if seen is None:
         return True
     whole = decode_batch(payload)
@@ -108,8 +112,42 @@ def test_a_glance_passes_only_values_that_the_contract_allows(values: list[objec
 
 
 def test_ordinary_telemetry_is_passed_at_a_glance():
-    assert glance(TELEMETRY) is not None
-    assert glance(EVENTS) is None
+    assert glance(codec.unpack(TELEMETRY)) is not None
+    assert glance(codec.unpack(EVENTS)) is None
+
+
+@given(st.binary(max_size=300), st.integers(0, 400), st.sampled_from([b"", b"\0", b"\x1f\x8b"]))
+def test_a_peek_unpacks_what_is_small_and_whole_and_nothing_else(raw: bytes, most: int, tail: bytes):
+    payload = gzip.compress(raw, 1)
+
+    seen = codec.peek(payload + tail, most)
+
+    assert seen in (None, raw)
+    assert (seen is not None) == (not tail and len(payload) <= most and len(raw) <= most)
+
+
+def test_a_batch_of_too_many_readings_is_refused_by_both_and_passed_by_no_glance():
+    rows = [segment(n, [0.5] * 4096) for n in range(1, MAX_BATCH_READINGS // 4096 + 1)]
+    full, over = telemetry(rows), telemetry([*rows, segment(len(rows) + 1, [0.5])])
+
+    assert glance(codec.unpack(full)) is not None
+    assert glance(codec.unpack(over)) is None
+    assert outcome(decode_batch, over) == outcome(codec.decode_batch, over) == "refused"
+
+
+@pytest.mark.parametrize("key", ["name", "unit"])
+def test_a_glance_keeps_no_name_of_any_length(key: str):
+    document = json.loads(gzip.decompress(TELEMETRY))
+    document["segments"][0]["series"][0][key] = "n" * 1_000_000
+    tracemalloc.start()
+
+    seen = glance(json.dumps(document).encode())
+    gc.collect()
+    kept_bytes = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    assert seen is None
+    assert kept_bytes < 100_000
 
 
 @given(st.binary(max_size=400))
