@@ -26,6 +26,7 @@ from agent.wire.errors import WireError
 from agent.wire.messages import (
     Ack,
     Batch,
+    Birth,
     ConfigDocument,
     DeviceEvent,
     Gap,
@@ -39,6 +40,7 @@ from agent.wire.messages import (
     Series,
     SourceHealth,
     Value,
+    Will,
 )
 
 T = TypeVar("T")
@@ -165,7 +167,7 @@ def check_batch(batch: Batch) -> None:
         seq = _check_seq(event.seq, seq, place)
         _check_event(event, place)
     for i, newest in enumerate(batch.newest):
-        _check_newest(newest, f"$.newest[{i}]")
+        check_newest(newest, f"$.newest[{i}]")
     if batch.health is not None:
         _check_health(batch.health, "$.health")
 
@@ -185,6 +187,28 @@ def check_ack(ack: Ack) -> None:
 def check_config(document: ConfigDocument, place: str = "$") -> None:
     """Check what types cannot say of a config document; raises WireError."""
     _check_range(document.revision, 0, limits.MAX_INTEGER, f"{place}.revision")
+
+
+def check_birth(birth: Birth) -> None:
+    """Check what types cannot say of a birth; raises WireError."""
+    _check_range(birth.version, 0, limits.MAX_INTEGER, "$.version")
+    _check_range(birth.connection, 0, limits.MAX_INTEGER, "$.connection")
+    _check_time(birth.t_us, "$.t_us")
+    _check_name(birth.boot_id, "$.boot_id")
+    _check_text(birth.agent_version, limits.MAX_NAME_CHARS, "$.agent_version")
+
+
+def check_will(will: Will) -> None:
+    """Check what types cannot say of a will; raises WireError."""
+    _check_range(will.connection, 0, limits.MAX_INTEGER, "$.connection")
+
+
+def check_newest(newest: Newest, place: str = "$") -> None:
+    """Check what types cannot say of a reading in a snapshot or as it comes; raises WireError."""
+    _check_name(newest.name, f"{place}.name")
+    _check_text(newest.unit, limits.MAX_UNIT_CHARS, f"{place}.unit")
+    _check_time(newest.t_us, f"{place}.t_us")
+    _check_value(newest.v, f"{place}.v")
 
 
 def _check_reported(reported: Reported, place: str) -> None:
@@ -325,6 +349,7 @@ def _check_event(event: DeviceEvent, place: str) -> None:
     if (chars := sum(map(len, event.log))) > limits.MAX_LOG_CHARS:
         raise WireError(f"{place}.log", f"{chars} characters together, more than {limits.MAX_LOG_CHARS}")
     if event.job is not None:
+        _check_text(event.job.job, limits.MAX_NAME_CHARS, f"{place}.job.job")
         _check_text(event.job.text, limits.MAX_TEXT_CHARS, f"{place}.job.text")
 
 
@@ -335,13 +360,6 @@ def _check_gap(gap: Gap, place: str) -> None:
     _check_time(gap.to_us, f"{place}.to_us")
     _check_range(gap.count, 0, limits.MAX_SEQ, f"{place}.count")
     _check_text(gap.reason, limits.MAX_TEXT_CHARS, f"{place}.reason")
-
-
-def _check_newest(newest: Newest, place: str) -> None:
-    _check_name(newest.name, f"{place}.name")
-    _check_text(newest.unit, limits.MAX_UNIT_CHARS, f"{place}.unit")
-    _check_time(newest.t_us, f"{place}.t_us")
-    _check_value(newest.v, f"{place}.v")
 
 
 def _check_seq(seq: int, before: int, place: str) -> int:

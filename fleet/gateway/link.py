@@ -28,9 +28,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from agent.wire.codec import NAME, decode, encode
+from agent.wire.codec import check_birth, check_newest, check_will, decode, encode
 from agent.wire.errors import WireError
-from agent.wire.limits import MAX_SERIES, MAX_UNIT_CHARS, MAX_VALUE_CHARS
+from agent.wire.limits import MAX_SERIES
 from agent.wire.messages import Ack, Birth, ConfigDocument, Live, Watch, Will
 from agent.wire.topics import Down, Up, device_of, down, subject, up
 from fleet.errors import Busy, FleetError, NotFound, Refused
@@ -209,9 +209,9 @@ class Link:
             if leaf == Up.BATCH:
                 self._answered(device_id, await self._ingest.take(device_id, msg.data, ROAD), None)
             elif leaf == Up.BIRTH:
-                await self._ingest.birth(device_id, decode(Birth, _small(msg.data)))
+                await self._ingest.birth(device_id, read_birth(msg.data))
             else:
-                await self._ingest.will(device_id, decode(Will, _small(msg.data)))
+                await self._ingest.will(device_id, read_will(msg.data))
         except (WireError, Busy, Refused, NotFound) as error:
             self._unanswered(device_id, leaf, error)
 
@@ -265,8 +265,10 @@ class Link:
         watched = self._watched[device_id]
 
         async def on_live(msg: Msg) -> None:
-            live = read_live(msg.data)
-            if live is None:
+            try:
+                live = read_live(msg.data)
+            except WireError as error:  # it is for eyes only, and more comes
+                self._unanswered(device_id, Up.LIVE, error)
                 return
             for queue in watched.queues:
                 if queue.full():
@@ -326,21 +328,30 @@ _UNANSWERED: tuple[tuple[type[object], str], ...] = (
 )
 
 
-def read_live(data: bytes) -> Live | None:
-    """Read a live message; None where it is not one within the contract's limits. It is for eyes only."""
+def read_birth(data: bytes) -> Birth:
+    """Read a birth within the contract's limits; raises WireError."""
+    birth = decode(Birth, _small(data))
+    check_birth(birth)
+    return birth
+
+
+def read_will(data: bytes) -> Will:
+    """Read a will within the contract's limits; raises WireError."""
+    will = decode(Will, _small(data))
+    check_will(will)
+    return will
+
+
+def read_live(data: bytes) -> Live:
+    """Read a live message within the contract's limits; raises WireError."""
     if len(data) > MAX_LIVE_BYTES:
-        return None
-    try:
-        live = decode(Live, data)
-    except WireError:
-        return None
-    fine = len(live.readings) <= MAX_SERIES and all(
-        NAME.fullmatch(new.name)
-        and len(new.unit) <= MAX_UNIT_CHARS
-        and (not isinstance(new.v, str) or len(new.v) <= MAX_VALUE_CHARS)
-        for new in live.readings
-    )
-    return live if fine else None
+        raise WireError("$", f"{len(data)} bytes, more than {MAX_LIVE_BYTES}")
+    live = decode(Live, data)
+    if len(live.readings) > MAX_SERIES:
+        raise WireError("$.readings", f"{len(live.readings)} entries, more than {MAX_SERIES}")
+    for i, new in enumerate(live.readings):
+        check_newest(new, f"$.readings[{i}]")
+    return live
 
 
 def _small(data: bytes) -> bytes:

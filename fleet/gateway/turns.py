@@ -62,7 +62,8 @@ class Turns:
                 try:
                     await self._handle(device_id, msg)
                 except Exception:  # the edge: one message that nobody foresaw must not end the link of all
-                    log.exception("failed on what a device said", device=device_id, subject=msg.subject)
+                    if self._seldom.may(f"{device_id} failed", asyncio.get_running_loop().time()):
+                        log.exception("failed on what a device said", device=device_id, subject=msg.subject)
                 finally:
                     self._pending -= 1
                     self._pending_bytes -= len(msg.data)

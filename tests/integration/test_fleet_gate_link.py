@@ -160,6 +160,9 @@ def test_live_readings_reach_whoever_watches(tmp_path: Path):
                 await until(_is(device, "online"), "online after birth")
                 async with api.stream("GET", "/stream", params={"device": device.id, "live": 1}) as stream:
                     assert decode(Watch, await device.hear(client, Down.WATCH)).seconds > 0
+                    for t_us, v in ((10**300, "1"), (5, "1e999"), (5, '"\\ud800"')):
+                        reading = f'{{"name":"board.temp","unit":"","t_us":{t_us},"v":{v}}}'
+                        await client.publish(up(device.id, Up.LIVE), f'{{"readings":[{reading}]}}'.encode())
                     live = Live((Newest("board.temp", "Cel", 1_780_000_000_000_000, 21.25),))
                     await client.publish(up(device.id, Up.LIVE), encode(live))
                     async with asyncio.timeout(20):
@@ -178,6 +181,11 @@ def test_hostile_payloads_are_answered_or_ignored_and_the_link_goes_on(tmp_path:
                 for leaf in (Up.BIRTH, Up.WILL, Up.LIVE):
                     for payload in (b"", b"\x00\xff", b"[]", b'{"connection":"x"}', secrets.token_bytes(60_000)):
                         await client.publish(up(device.id, leaf), payload)
+                for connection, boot_id in ((2**70, "boot-1"), (7, "\\ud800")):
+                    born = (
+                        f'{{"version":1,"connection":{connection},"t_us":5,"boot_id":"{boot_id}","agent_version":"1"}}'
+                    )
+                    await client.publish(up(device.id, Up.BIRTH), born.encode())
                 random = await device.send(client, secrets.token_bytes(900_000))
                 good = await device.send(client, device.batch())
 

@@ -4,7 +4,8 @@ import gc
 import gzip
 import json
 import tracemalloc
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import reduce
 
 import pytest
 from batches import event, events, segment, telemetry
@@ -14,7 +15,23 @@ from hypothesis import strategies as st
 from agent.wire import codec
 from agent.wire.errors import WireError
 from agent.wire.limits import MAX_BATCH_RAW_BYTES, MAX_BATCH_READINGS
-from agent.wire.messages import Batch, Health, LineHealth, SlaveHealth, SourceHealth
+from agent.wire.messages import (
+    AlarmChange,
+    AlarmState,
+    Batch,
+    Gap,
+    Health,
+    JobResult,
+    Lane,
+    LineHealth,
+    MachineHealth,
+    MeteringHealth,
+    Newest,
+    RoadHealth,
+    Severity,
+    SlaveHealth,
+    SourceHealth,
+)
 from fleet.gateway import lanes
 from fleet.gateway.decode import decode_batch
 from fleet.gateway.glance import glance
@@ -26,6 +43,31 @@ BUS = SourceHealth(
 HEALTH = Health(*(7,) * 7, (BUS,), written_bytes=4096, written_readings=9)
 EVENTS = events([event(1), event(2, "door.opened", log=("level=info", "level=error"))], health=HEALTH)
 DOCUMENTS = [json.loads(gzip.decompress(payload)) for payload in (TELEMETRY, EVENTS)]
+
+ALARM = AlarmChange("warm", "board.temp", AlarmState.ACTIVE, Severity.MAJOR, 5, ticket=True, value=1.5, condition="x")
+FULL_HEALTH = replace(
+    HEALTH,
+    machine=MachineHealth(40.5, ("throttled",), 0.5, flash="mmcblk0", flash_used_percent=10),
+    road=RoadHealth("link", 3, 0.5),
+    loop_lag_s=0.5,
+    server_offset_s=0.5,
+    metering=MeteringHealth(9, 9, "saving"),
+)
+FULL_EVENT = event(
+    *(1, "job.ended"),
+    alarm=ALARM,
+    gap=Gap(Lane.TELEMETRY, 1, 2, 3, 4, 5, "shed"),
+    job=JobResult("job-1", ok=True, text="done"),
+    log=("a line",),
+)
+NEWEST = (Newest("board.temp", "Cel", 5, 1.5), Newest("board.door", "", 5, "open"), Newest("board.count", "", 5, 7))
+FULL = [
+    json.loads(json.dumps(asdict(codec.decode_batch(payload))))  # fields of a default, too
+    for payload in (
+        telemetry([segment(1, [1.5, 7, "x"])], health=FULL_HEALTH, newest=NEWEST, next_s=60),
+        events([FULL_EVENT], health=FULL_HEALTH),
+    )
+]
 
 SCALARS = (
     st.none()
@@ -101,6 +143,36 @@ def test_both_decoders_accept_the_same_documents_as_the_same_batch(text: bytes):
 
     assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload)
     assert a_glance_is_right(payload)
+
+
+BEYOND: dict[type, list[object]] = {
+    str: ["x" * 20_000, "\ud800", "a\0b"],
+    int: [2**63, -(2**63) - 1, 10**300],
+    float: [float("inf"), float("nan")],
+}
+
+
+def leaves() -> list[tuple[int, tuple[object, ...], type]]:
+    """Return each text and number of the full batches: which, its path, its type."""
+    found = []
+    for which, document in enumerate(FULL):
+        for path in places(document):
+            value = reduce(lambda node, key: node[key], path, document)
+            if type(value) in BEYOND:
+                found.append((which, path, type(value)))
+    return found
+
+
+@pytest.mark.parametrize("leaf", leaves(), ids=lambda leaf: ".".join(map(str, leaf[1])))
+def test_no_text_or_number_of_a_batch_is_without_bounds(leaf: tuple[int, tuple[object, ...], type]):
+    which, path, kind = leaf
+    document = json.loads(json.dumps(FULL[which]))
+    holder = reduce(lambda node, key: node[key], path[:-1], document)
+
+    for value in BEYOND[kind]:
+        holder[path[-1]] = value
+        payload = gzip.compress(json.dumps(document).encode(), 1)
+        assert outcome(decode_batch, payload) == outcome(codec.decode_batch, payload) == "refused"
 
 
 @given(st.lists(st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=300)))

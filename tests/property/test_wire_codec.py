@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from agent.wire import codec, limits
 from agent.wire.errors import WireError
-from agent.wire.messages import Ack, Batch, Clock, ConfigDocument, ConfigOutcome, Lane, Reported, Segment, Series
+from agent.wire.messages import (
+    Ack,
+    Batch,
+    Birth,
+    Clock,
+    ConfigDocument,
+    ConfigOutcome,
+    Lane,
+    Reported,
+    Segment,
+    Series,
+    Will,
+)
 from agent.wire.topics import DEVICE_ID, Down, Up, device_of, down, subject, up
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,40}", fullmatch=True)
@@ -147,6 +159,41 @@ def test_an_ack_that_a_fleet_gives_is_taken(seq: int | None):
 def test_an_ack_that_could_stop_a_device_is_refused(told: dict[str, object]):
     with pytest.raises(WireError):
         codec.check_ack(replace(ACK, **told))
+
+
+BIRTH = Birth(1, 7, 1_780_000_000_000_000, "boot-1", "0.1.0")
+
+
+def test_births_and_wills_within_the_limits_are_taken():
+    codec.check_birth(BIRTH)
+    codec.check_birth(replace(BIRTH, connection=limits.MAX_INTEGER, agent_version="x" * limits.MAX_NAME_CHARS))
+    codec.check_will(Will(limits.MAX_INTEGER))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"version": 2**70},
+        {"connection": 2**70},
+        {"connection": -1},
+        {"t_us": 10**300},
+        {"t_us": -1},
+        {"boot_id": "\ud800"},
+        {"boot_id": ""},
+        {"agent_version": "x" * 1000},
+        {"agent_version": "\ud800"},
+    ],
+    ids=ascii,
+)
+def test_a_birth_that_no_database_could_keep_is_refused(told: dict[str, object]):
+    with pytest.raises(WireError):
+        codec.check_birth(replace(BIRTH, **told))
+
+
+@pytest.mark.parametrize("connection", [-1, 2**63, 2**70])
+def test_a_will_that_no_database_could_keep_is_refused(connection: int):
+    with pytest.raises(WireError):
+        codec.check_will(Will(connection))
 
 
 @given(st.from_regex(DEVICE_ID, fullmatch=True), st.sampled_from(Up), st.sampled_from(Down))

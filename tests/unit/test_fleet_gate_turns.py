@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from nats.aio.msg import Msg
+from structlog.testing import capture_logs
 
 from fleet.gateway import turns
 from fleet.gateway.seldom import Seldom
@@ -51,6 +52,13 @@ def test_a_mistake_on_one_message_stops_neither_the_device_nor_the_others():
 
     assert ("d1", b"2", "ends") in told
     assert ("d2", b"1", "ends") in told
+
+
+def test_of_the_mistakes_on_one_devices_messages_one_is_told():
+    with capture_logs() as logs:
+        _run([_msg("d1", b"bad"), _msg("d1", b"bad"), _msg("d2", b"bad")], fails=b"bad")
+
+    assert [line["device"] for line in logs if line["log_level"] == "error"] == ["d1", "d2"]
 
 
 def test_a_device_that_says_too_much_loses_what_is_beyond_and_nobody_else_does():
