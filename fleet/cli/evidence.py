@@ -31,6 +31,9 @@ def print_evidence(evidence: Item, ticket: Item) -> None:
             _small(one)
         if len(others) > OTHERS:
             say(text(f"  … and {len(others) - OTHERS} more (--json has all)", "dim"))
+    left_out = dig(evidence, "left_out", "readings")
+    if left_out:
+        say(text(f"  Of {left_out} more series no readings had room here; `fleet readings` has them.", "dim"))
     _gaps(evidence.get("gaps") or [])
     _changes(evidence)
     _elsewhere(evidence)

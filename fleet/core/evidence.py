@@ -5,13 +5,17 @@ yet, and the readings that broke the rule may still be on their way (events over
 are taken again when the window has passed; `complete` says whether that has been done. All else stays as it was.
 
 Sizes are bounded, and what was left out is said: a series that had more readings than it may keep is thinned to the
-least and the greatest of equal stretches of time, which keeps every peak.
+least and the greatest of equal stretches of time, which keeps every peak. A device chooses how long its texts are, so
+what they take is bounded in bytes; the series that the ticket is about comes first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from agent.wire.messages import Value
+
+T = TypeVar("T")
 
 US_PER_S = 1_000_000
 BEFORE_US = 15 * 60 * US_PER_S
@@ -23,7 +27,11 @@ MAX_SERIES_READINGS = 2_000  # of one series
 MAX_READINGS = 20_000  # of all series together
 MIN_SERIES_READINGS = 100  # of one series, however many there are
 MAX_OPENING_READINGS = 20_000  # looked at while the ticket is opened, newest first; all are when it is completed
+MAX_SERIES = 512  # whose readings are collected
+MAX_READINGS_BYTES = 1024 * 1024  # of JSON, for all series together
+MAX_LATEST_BYTES = 64 * 1024  # of JSON: about 700 series with ordinary names
 MAX_EVENTS = 100
+MAX_EVENTS_BYTES = 64 * 1024  # of JSON
 MAX_ELSEWHERE = 20
 MAX_ALARMS = 50
 MAX_GAPS = 50
@@ -115,6 +123,15 @@ class SeriesFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How much had no room."""
+
+    latest: int = 0  # series
+    readings: int = 0  # series
+    events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that goes with a ticket; see the module."""
 
@@ -132,11 +149,35 @@ class Evidence:
     gaps: tuple[GapFacts, ...]
     repeat_of: int | None = None  # the ticket of the same trouble, resolved 7 to 30 days before
     log: tuple[str, ...] = ()  # the agent's last lines before the alarm, oldest first; none if the fleet raised it
+    series: str = ""  # that the ticket is about
+    left_out: LeftOut = LeftOut()
 
 
 def series_share(series: int) -> int:
     """Return how many readings each of so many series may keep."""
     return max(MIN_SERIES_READINGS, min(MAX_SERIES_READINGS, MAX_READINGS // max(1, series)))
+
+
+def opening_readings(open_tickets: int) -> int:
+    """Return how many readings are looked at while a ticket of a device that has so many open already is opened.
+
+    All of them together take three times what the first takes, not twenty times: the writer waits for each.
+    """
+    return MAX_OPENING_READINGS // (1 + open_tickets)
+
+
+def fit(facts: Iterable[T], size_bytes: Callable[[T], int], most_bytes: int) -> tuple[list[T], int]:
+    """Return those that have room, in their order, and how many have none; one that is too large hides no other."""
+    kept: list[T] = []
+    left_out = 0
+    for one in facts:
+        size = size_bytes(one)
+        if size <= most_bytes:
+            kept.append(one)
+            most_bytes -= size
+        else:
+            left_out += 1
+    return kept, left_out
 
 
 _Row = tuple[int, int, Value]

@@ -12,6 +12,7 @@ from fleet.core.event import Event
 from fleet.core.hole import Hole, Row
 from fleet.store import alarm, event, gap, reported
 
+SAID = "said."  # before the kind of what a device says about what is the fleet's
 FLEETS_OWN = frozenset({"claim", "config", "device", "export", "import", "retention", "server", "ticket", "token"})
 """Nouns about which only the fleet speaks: a device that uses one is kept as `said.<kind>`."""
 
@@ -58,15 +59,20 @@ def explain(conn: Connection, device_id: str, batch: Batch, first_seq: int, *, r
 def store_events(
     conn: Connection, device_id: str, store_id: str, rows: Sequence[DeviceEvent], *, received_us: int
 ) -> None:
-    """Store new rows of the events lane: alarms to their table, everything to the event table."""
+    """Store new rows of the events lane: alarms to their table, everything to the event table.
+
+    A change of an alarm that is the fleet's changes nothing, and is kept as `said.<kind>`.
+    """
     for row in rows:
-        if row.alarm is not None:
-            # No condition: the rule is gone. That is told in the device's own words.
-            why = "" if row.alarm.condition else row.text
-            about = {"t_us": row.t_us, "received_us": received_us}
-            alarm.apply_change(conn, device_id, row.alarm, **about, origin="edge", why=why, log=row.log)
-            continue  # the alarm's own events say it, with the alarm's number
-        event.append_all(conn, events_of(device_id, store_id, [row], received_us=received_us))
+        if row.alarm is None:
+            event.append_all(conn, events_of(device_id, store_id, [row], received_us=received_us))
+            continue
+        # No condition: the rule is gone. That is told in the device's own words.
+        why = "" if row.alarm.condition else row.text
+        about = {"t_us": row.t_us, "received_us": received_us}
+        if not alarm.apply_change(conn, device_id, row.alarm, **about, origin="edge", why=why, log=row.log):
+            event.append(conn, _device_event(device_id, store_id, row, received_us))
+        # Otherwise the alarm's own events say it, with the alarm's number.
 
 
 def events_of(device_id: str, store_id: str, rows: Sequence[DeviceEvent], *, received_us: int) -> list[Event]:
@@ -87,7 +93,9 @@ def _device_event(device_id: str, store_id: str, row: DeviceEvent, received_us: 
         data["gap"] = asdict(row.gap)
     if row.job is not None:
         data["job"] = asdict(row.job)
-    own = row.kind.partition(".")[0] in FLEETS_OWN
-    kind = f"said.{row.kind}"[:MAX_NAME_CHARS] if own else row.kind
+    if row.alarm is not None:
+        data["alarm"] = asdict(row.alarm)
+    own = row.alarm is not None or row.kind.partition(".")[0] in FLEETS_OWN
+    kind = f"{SAID}{row.kind}"[:MAX_NAME_CHARS] if own else row.kind
     by = of_device(device_id)
     return Event(row.t_us, received_us, kind, "device", device_id, by.id, by.origin, row.text, device_id, data)

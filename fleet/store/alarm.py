@@ -21,7 +21,8 @@ from fleet.store import event, ticket
 from fleet.store.schema import alarm as table
 from fleet.store.upsert import insert_new
 
-OWN_SERIES = "fleet"  # series of the alarms that the fleet raises by itself
+OWN_SERIES = "fleet"  # series of the alarms that the fleet raises by itself …
+OWN_RULES = "fleet."  # … and what their rules begin with: no device has a say in these
 MAX_PAGE = 1000  # alarms
 MAX_CONDITION_CHARS = 1024
 
@@ -72,8 +73,11 @@ def apply_change(  # noqa: PLR0913 - one keyword a fact
     origin: str,
     why: str = "",
     log: tuple[str, ...] = (),
-) -> None:
+) -> bool:
     """Take an alarm change that a rule announced at `t_us`; `origin` is "edge" or "fleet".
+
+    Returns False where it is not the device's to say, and nothing was done: an alarm of the fleet's own, or one that a
+    rule of the fleet holds open.
 
     `why` is what a clear's event says where it was no reading that cleared the alarm; `log` the agent's last log lines,
     which are evidence if a ticket is opened, and are not kept otherwise.
@@ -83,14 +87,15 @@ def apply_change(  # noqa: PLR0913 - one keyword a fact
     an alarm that is not open is ignored.
     """
     known = _newest(conn, device_id, change)
+    if origin == "edge" and _is_fleets(known, change):
+        return False
     step = core.step(None if known is None else _open(known), change.state, t_us)
     if step is None:
-        return
+        return True
     if Effect.OPEN in step.effects:
         known = _insert(conn, device_id, change, t_us=t_us, received_us=received_us, origin=origin)
         if known is None:  # another node has just opened it: this is a repeat
-            apply_change(conn, device_id, change, t_us=t_us, received_us=received_us, origin=origin, log=log)
-            return
+            return apply_change(conn, device_id, change, t_us=t_us, received_us=received_us, origin=origin, log=log)
         now = known
     else:
         assert known is not None  # noqa: S101 - the table opens what is not known
@@ -105,6 +110,7 @@ def apply_change(  # noqa: PLR0913 - one keyword a fact
         ticket.trouble(conn, _trouble(now, wanted=change.ticket, log=log), t_us=t_us, received_us=received_us)
     if Effect.VERIFY in step.effects:
         ticket.cleared(conn, device_id, now.id, t_us=t_us, received_us=received_us)
+    return True
 
 
 def raise_own(  # noqa: PLR0913 - one keyword a fact
@@ -205,6 +211,13 @@ def open_of(conn: Connection, device_ids: Sequence[str]) -> dict[str, tuple[int,
     }
 
 
+def _is_fleets(known: Alarm | None, change: AlarmChange) -> bool:
+    """Tell whether an alarm is the fleet's: its own by name, or held open by a rule of the fleet."""
+    if change.series == OWN_SERIES or change.rule.startswith(OWN_RULES):
+        return True
+    return known is not None and known.origin == "fleet" and known.state is not AlarmState.CLEARED
+
+
 def _newest(conn: Connection, device_id: str, change: AlarmChange) -> Alarm | None:
     """Return the newest alarm of the key, its row locked; an open one is always the newest."""
     key = (table.c.device_id == device_id) & (table.c.series == change.series) & (table.c.rule == change.rule)
@@ -287,6 +300,7 @@ def _trouble(now: Alarm, *, wanted: bool, log: tuple[str, ...]) -> ticket.Troubl
         first_bad_us=now.first_bad_us,
         raised_us=now.raised_us,
         wanted=wanted,
+        is_new=now.count == 1,
         log=log,
     )
 

@@ -1,6 +1,6 @@
 """Assembling a ticket's evidence from the tables, and keeping it; its shape and bounds are `fleet.core.evidence`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -19,11 +19,13 @@ from fleet.core.evidence import (
     Evidence,
     GapFacts,
     LatestFacts,
+    LeftOut,
     SeriesFacts,
 )
 from fleet.core.verification import sample_period_us
 from fleet.errors import NotFound
 from fleet.store import config, device, event, gap, latest, query
+from fleet.store.latest import Latest
 from fleet.store.schema import alarm, reported, ticket
 
 PERIOD_READINGS = 100  # readings from which the sample period is told
@@ -41,12 +43,27 @@ class Subject:
     raised_us: int
 
 
-def take(
-    conn: Connection, about: Subject, *, taken_us: int, repeat_of: int | None, log: tuple[str, ...] = ()
+def take(  # noqa: PLR0913 - one keyword a fact
+    conn: Connection,
+    about: Subject,
+    *,
+    taken_us: int,
+    repeat_of: int | None,
+    open_tickets: int = 0,
+    log: tuple[str, ...] = (),
 ) -> Evidence:
-    """Assemble the evidence of a ticket that is about to be opened; `log` came with the alarm."""
+    """Assemble the evidence of a ticket that is about to be opened; `log` came with the alarm.
+
+    `open_tickets` is how many the device has open: the more, the less is looked at before the evidence is completed.
+    """
     from_us, to_us = about.raised_us - core.BEFORE_US, about.raised_us + core.AFTER_US
     found = device.get(conn, about.device_id)
+    known = latest.get(conn, about.device_id)
+    newest, latest_left_out = _latest(known, about.series)
+    readings, readings_left_out = _readings(
+        conn, about, known, from_us, to_us, most=core.opening_readings(open_tickets)
+    )
+    events, events_left_out = _events(conn, about.device_id, about.raised_us)
     return Evidence(
         taken_us=taken_us,
         from_us=from_us,
@@ -54,14 +71,16 @@ def take(
         complete=False,
         device=DeviceFacts(found.id, found.product_id, found.serial, found.site, found.agent_version),
         config=_config(conn, about.device_id),
-        latest=_latest(conn, about.device_id),
-        readings=_readings(conn, about.device_id, from_us, to_us, most=core.MAX_OPENING_READINGS),
+        latest=newest,
+        readings=readings,
         open_alarms=_open_alarms(conn, about.device_id),
-        events=_events(conn, about.device_id, about.raised_us),
+        events=events,
         elsewhere=_elsewhere(conn, about),
         gaps=_gaps(conn, about.device_id, from_us, to_us),
         repeat_of=repeat_of,
         log=log,
+        series=about.series,
+        left_out=LeftOut(latest_left_out, readings_left_out, events_left_out),
     )
 
 
@@ -94,9 +113,15 @@ def settled(conn: Connection, kept: Evidence) -> Evidence:
     """Return evidence that is not complete yet with the readings that have come since; nothing is stored."""
     if kept.complete:
         return kept
-    device_id = kept.device.id
-    readings = _readings(conn, device_id, kept.from_us, kept.to_us)
-    return replace(kept, readings=readings, gaps=_gaps(conn, device_id, kept.from_us, kept.to_us))
+    about = Subject(kept.device.id, kept.series, "", kept.from_us + core.BEFORE_US)
+    known = latest.get(conn, about.device_id)
+    readings, readings_left_out = _readings(conn, about, known, kept.from_us, kept.to_us)
+    return replace(
+        kept,
+        readings=readings,
+        gaps=_gaps(conn, about.device_id, kept.from_us, kept.to_us),
+        left_out=replace(kept.left_out, readings=readings_left_out),
+    )
 
 
 def dump(evidence: Evidence) -> str:
@@ -132,29 +157,54 @@ def _config(conn: Connection, device_id: str) -> ConfigFacts:
     return ConfigFacts(wanted, row.applied if row else 0, row.applied_hash if row else "")
 
 
-def _latest(conn: Connection, device_id: str) -> tuple[LatestFacts, ...]:
-    return tuple(
-        LatestFacts(name, newest.unit, newest.t_us, newest.v) for name, newest in latest.get(conn, device_id).items()
-    )
+def _latest(known: Mapping[str, Latest], series: str) -> tuple[tuple[LatestFacts, ...], int]:
+    """Return the newest values, in order of name, and how many had no room."""
+    facts = [LatestFacts(name, known[name].unit, known[name].t_us, known[name].v) for name in _own_first(known, series)]
+    kept, left_out = core.fit(facts, _size_bytes, core.MAX_LATEST_BYTES)
+    return tuple(sorted(kept, key=lambda one: one.series)), left_out
 
 
-def _readings(
-    conn: Connection, device_id: str, from_us: int, to_us: int, *, most: int | None = None
-) -> tuple[SeriesFacts, ...]:
-    """Collect the readings of all series in one pass over what is kept, newest first, `most` looked at (about)."""
-    units = {name: newest.unit for name, newest in latest.get(conn, device_id).items()}
-    bounds = {"from_us": from_us, "to_us": to_us, "most": core.series_share(len(units))}
-    found: dict[str, Collector] = {name: Collector(**bounds) for name in units}
+def _readings(  # noqa: PLR0913 - one argument a fact
+    conn: Connection,
+    about: Subject,
+    known: Mapping[str, Latest],
+    from_us: int,
+    to_us: int,
+    *,
+    most: int | None = None,
+) -> tuple[tuple[SeriesFacts, ...], int]:
+    """Collect the readings of all series in one pass over what is kept, newest first, `most` looked at (about).
+
+    Returns them in order of name, and how many series had no room.
+    """
+    bounds = {"from_us": from_us, "to_us": to_us, "most": core.series_share(len(known))}
+    names = _own_first(known, about.series)
+    found: dict[str, Collector] = {name: Collector(**bounds) for name in names[: core.MAX_SERIES]}
+    missed = set(names[core.MAX_SERIES :])
     seen = 0
-    for count, all_series in query.recent(conn, device_id, from_us, to_us):
+    for count, all_series in query.recent(conn, about.device_id, from_us, to_us):
         for name, readings in all_series:
-            if name not in found:
+            if name not in found and len(found) < core.MAX_SERIES:
                 found[name] = Collector(**bounds)
-            found[name].add(readings)
+            if name in found:
+                found[name].add(readings)
+            else:
+                missed.add(name)
         seen += count
         if most is not None and seen >= most:
             break
-    return tuple(collector.facts(name, units.get(name, "")) for name, collector in sorted(found.items()))
+    facts = [found[name].facts(name, known[name].unit if name in known else "") for name in found]
+    kept, left_out = core.fit(facts, _size_bytes, core.MAX_READINGS_BYTES)
+    return tuple(sorted(kept, key=lambda one: one.series)), left_out + len(missed)
+
+
+def _own_first(names: Iterable[str], series: str) -> list[str]:
+    """Return names in order, but first that which the ticket is about."""
+    return sorted(names, key=lambda name: (name != series, name))
+
+
+def _size_bytes(facts: object) -> int:
+    return len(msgspec.json.encode(facts))
 
 
 def _open_alarms(conn: Connection, device_id: str) -> tuple[AlarmFacts, ...]:
@@ -164,11 +214,13 @@ def _open_alarms(conn: Connection, device_id: str) -> tuple[AlarmFacts, ...]:
     return tuple(AlarmFacts(*row) for row in conn.execute(wanted))
 
 
-def _events(conn: Connection, device_id: str, raised_us: int) -> tuple[EventFacts, ...]:
-    """Return what happened before the alarm was raised; that it was is no news to its own ticket."""
+def _events(conn: Connection, device_id: str, raised_us: int) -> tuple[tuple[EventFacts, ...], int]:
+    """Return what happened before the alarm was raised, and how much had no room; the alarm is no news here."""
     from_us = raised_us - core.EVENTS_US
     before = event.page(conn, device_id=device_id, from_us=from_us, to_us=raised_us, limit=core.MAX_EVENTS)
-    return tuple(EventFacts(one.t_us, one.kind, one.text) for one in before)
+    facts = [EventFacts(one.t_us, one.kind, one.text) for one in before]
+    kept, left_out = core.fit(facts, _size_bytes, core.MAX_EVENTS_BYTES)
+    return tuple(kept), left_out
 
 
 def _elsewhere(conn: Connection, about: Subject) -> tuple[ElsewhereFacts, ...]:

@@ -1,6 +1,7 @@
 """Tickets: opened by alarms with their evidence, moved by people and by the signal; the table is `fleet.core.ticket`.
 
-One open ticket per correlation key (device, series, symptom), by a partial unique index. What the state machine
+One open ticket per correlation key (device, series, symptom), by a partial unique index. An alarm opens none beyond
+`MAX_OPEN` of its device: the alarm stands, and the newest of these tickets says so. What the state machine
 remembers beyond one row (where an on-hold ticket was, when a ticket was resolved, how long a window is) is read from
 the events, which are the facts.
 """
@@ -25,6 +26,7 @@ from fleet.store.schema import ticket as table
 from fleet.store.upsert import insert_new
 
 MAX_PAGE = 1000  # tickets
+MAX_OPEN = 20  # tickets of one device; an alarm beyond opens none
 MAX_ASSIGNEE_CHARS = 128
 MAX_TITLE_CHARS = 512
 MOVED = "ticket.moved"
@@ -85,6 +87,7 @@ class Trouble:
     first_bad_us: int
     raised_us: int
     wanted: bool  # the rule asks for a ticket
+    is_new: bool = True  # it was raised for the first time
     log: tuple[str, ...] = ()  # the agent's last lines, as they came with it
 
 
@@ -149,9 +152,14 @@ def assign(conn: Connection, ticket_id: int, assignee: str, *, now_us: int, by: 
     found = _get(conn, select(*_COLUMNS).where(table.c.id == ticket_id).with_for_update(), ticket_id)
     assignee = assignee.strip()
     if len(assignee) > MAX_ASSIGNEE_CHARS:
-        raise Invalid(f"an assignee has at most {MAX_ASSIGNEE_CHARS} characters")
+        raise Invalid(
+            f"an assignee has at most {MAX_ASSIGNEE_CHARS} characters", hint="Give a user's name or an address."
+        )
     if found.state in (State.CLOSED, State.CANCELED):
-        raise Refused(f"{name(ticket_id)} is {found.state}: there is no work in it to assign")
+        raise Refused(
+            f"{name(ticket_id)} is {found.state}: there is no work in it to assign",
+            hint="`fleet ticket list` shows the open ones; trouble that comes back opens a ticket by itself.",
+        )
     if found.assignee == assignee:
         return found
     conn.execute(update(table).where(table.c.id == ticket_id).values(assignee=assignee))
@@ -168,7 +176,8 @@ def trouble(conn: Connection, about: Trouble, *, t_us: int, received_us: int) ->
 
     An open ticket of the same correlation takes the alarm over; if it was verifying it goes back to where it was.
     Trouble that comes back within 7 days of being resolved reopens its ticket; within 30 days it is a new ticket
-    that names the old one; `canceled` was somebody's decision about that alarm, and repeats do not undo it.
+    that names the old one; `canceled` was somebody's decision about that alarm, and repeats do not undo it. A device
+    with `MAX_OPEN` open tickets gets no further one: its newest says that (`ticket.withheld`).
     """
     key = core.correlation(about.device_id, about.series, about.rule)
     here = select(*_COLUMNS).where(table.c.device_id == about.device_id, table.c.correlation == key)
@@ -190,7 +199,13 @@ def trouble(conn: Connection, about: Trouble, *, t_us: int, received_us: int) ->
             _take_over(conn, last, about, t_us=t_us, received_us=received_us)
             return
         repeat_of = last.id if since_us <= core.REPEAT_US else None
-    if not _open(conn, key, about, repeat_of, t_us=t_us, received_us=received_us):
+    mine = select(*_COLUMNS).where(table.c.device_id == about.device_id, _is_open()).order_by(table.c.id.desc())
+    others = conn.execute(mine.limit(MAX_OPEN)).all()
+    if len(others) == MAX_OPEN:
+        if about.is_new:
+            _tell_withheld(conn, _ticket(others[0]), about, t_us=t_us, received_us=received_us)
+        return
+    if not _open(conn, key, about, repeat_of, len(others), t_us=t_us, received_us=received_us):
         trouble(conn, about, t_us=t_us, received_us=received_us)  # another node has just opened it
 
 
@@ -246,10 +261,10 @@ def name(ticket_id: int) -> str:
 
 
 def _open(  # noqa: PLR0913 - one argument a fact
-    conn: Connection, key: str, about: Trouble, repeat_of: int | None, *, t_us: int, received_us: int
+    conn: Connection, key: str, about: Trouble, repeat_of: int | None, others: int, *, t_us: int, received_us: int
 ) -> bool:
     subject = evidence.Subject(about.device_id, about.series, about.rule, about.raised_us)
-    frozen = evidence.take(conn, subject, taken_us=received_us, repeat_of=repeat_of, log=about.log)
+    frozen = evidence.take(conn, subject, taken_us=received_us, repeat_of=repeat_of, open_tickets=others, log=about.log)
     values = {
         "device_id": about.device_id,
         "alarm_id": about.alarm_id,
@@ -271,6 +286,15 @@ def _open(  # noqa: PLR0913 - one argument a fact
     data = {"alarm": about.alarm_id, "severity": made.severity.value, "repeat_of": repeat_of}
     _tell(conn, made, "ticket.opened", sentence, data, t_us=t_us, received_us=received_us, by=FLEET)
     return True
+
+
+def _tell_withheld(conn: Connection, newest: Ticket, about: Trouble, *, t_us: int, received_us: int) -> None:
+    sentence = (
+        f"Alarm {about.rule} on {about.series} opened no ticket of its own: {about.device_id} has {MAX_OPEN} open, "
+        f"of which {name(newest.id)} is the newest."
+    )
+    data = {"alarm": about.alarm_id, "severity": about.severity.value, "open": MAX_OPEN}
+    _tell(conn, newest, "ticket.withheld", sentence, data, t_us=t_us, received_us=received_us, by=FLEET)
 
 
 def _take_over(conn: Connection, found: Ticket, about: Trouble, *, t_us: int, received_us: int) -> None:

@@ -11,7 +11,7 @@ from fleets import a_fleet
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import IntegrityError
 
-from agent.wire.messages import AlarmState, Severity
+from agent.wire.messages import AlarmState, Series, Severity
 from fleet.core.ticket import State
 from fleet.errors import Invalid, Refused
 from fleet.jobs import verification
@@ -334,6 +334,92 @@ def test_the_evidence_holds_what_was_known_and_stays_as_it_was(database_url: str
             await verification.turn(fleet.db, T0_US + 20 * MIN_US)
             whole = await fleet.db.read(lambda conn: evidence.of_ticket(conn, 2))
             assert whole == replace(settled, complete=True)
+
+    asyncio.run(run())
+
+
+def test_beyond_twenty_open_tickets_of_a_device_an_alarm_stands_and_the_newest_ticket_says_so(
+    database_url: str,
+) -> None:
+    rows = [event(i, "alarm.changed", alarm=change(rule=f"r{i}", first_bad_us=T0_US)) for i in range(1, 41)]
+    repeats = [replace(row, seq=row.seq + 40, t_us=row.t_us + MIN_US) for row in rows]
+
+    async def run() -> None:
+        async with a_fleet(database_url, devices=(DEVICE, OTHER)) as fleet:
+            await fleet.take(events([*rows, *repeats]))
+            opened = await tickets(fleet)
+            assert [work.rule for work in opened] == [f"r{i}" for i in range(1, ticket.MAX_OPEN + 1)]
+            assert [one.rule for one in await alarms(fleet)] == [f"r{i}" for i in range(1, 41)]
+            withheld = await fleet.events("ticket.withheld")
+            assert [one.noun_id for one in withheld] == [str(opened[-1].id)] * 20  # once each, not for repeats
+            assert "r40 on board.temp opened no ticket of its own" in withheld[-1].text
+            await announce(fleet, at_us=T0_US, device_id=OTHER)
+            await fleet.db.write(
+                lambda conn: ticket.move(
+                    conn, opened[0].id, State.CANCELED, reason="false_alarm", now_us=T0_US + MIN_US, by=ANA
+                )
+            )
+            await announce(fleet, at_us=T0_US + 2 * MIN_US, rule="r40")
+            assert [(work.device_id, work.rule) for work in await tickets(fleet)][20:] == [
+                (OTHER, "too-warm"),
+                (DEVICE, "r40"),
+            ]
+
+    asyncio.run(run())
+
+
+def test_what_a_device_says_at_length_is_cut_in_the_evidence_and_that_is_said(database_url: str) -> None:
+    long = "é" * 256
+
+    async def run() -> None:
+        async with a_fleet(database_url) as fleet:
+            for batch in range(1, 8):
+                series = tuple(
+                    Series(f"port{batch}.s{i:03}", "", T0_US, (0, *[1] * 9), (long,) * 10) for i in range(100)
+                )
+                await fleet.take(telemetry([replace(segment(batch, [1]), series=series)]))
+            await fleet.take(telemetry([segment(8, [21.5])]))
+            await fleet.take(events([event(i, text="é" * 1024) for i in range(1, 60)]))
+            await announce(fleet, at_us=T0_US + 70 * S_US)
+            frozen = await fleet.db.read(lambda conn: evidence.of_ticket(conn, 1))
+            settled = await fleet.db.read(lambda conn: evidence.settled(conn, frozen))
+            for kept in (frozen, settled):
+                assert len(evidence.dump(kept).encode()) < 1_300_000
+                assert {one.series: one.v for one in kept.readings}["board.temp"] == (21.5,)
+                assert len(kept.readings) + kept.left_out.readings == 701
+                assert len(kept.latest) + kept.left_out.latest == 701
+                assert len(kept.events) + kept.left_out.events == 59
+                assert min(kept.left_out.readings, kept.left_out.latest, kept.left_out.events) > 0
+            assert "board.temp" in [one.series for one in frozen.latest]
+
+    asyncio.run(run())
+
+
+def test_what_a_device_says_of_an_alarm_that_is_the_fleets_changes_nothing_and_is_kept(database_url: str) -> None:
+    async def run() -> None:
+        async with a_fleet(database_url) as fleet:
+            await fleet.take(b"garbage")
+            of_rule = change(rule="silent")
+            at = {"t_us": T0_US, "received_us": T0_US}
+            await fleet.db.write(lambda conn: alarm.apply_change(conn, DEVICE, of_rule, **at, origin="fleet"))
+            before = await alarms(fleet)
+            later_us = fleet.clock()
+            said = [
+                change(AlarmState.CLEARED, rule="fleet.quarantine", series="fleet"),
+                change(AlarmState.ACTIVE, rule="fleet.quarantine", series="fleet"),
+                change(AlarmState.CLEARED, rule="silent"),
+                change(AlarmState.ACTIVE, rule="fleet.new"),
+                change(AlarmState.ACTIVE, series="fleet"),
+            ]
+            rows = [event(i, "alarm.changed", t_us=later_us + i, alarm=one) for i, one in enumerate(said, start=1)]
+            await fleet.take(events(rows))
+            assert await alarms(fleet) == before
+            assert [one.kind for one in await fleet.events("said.")] == ["said.alarm.changed"] * 5
+            over = replace(of_rule, state=AlarmState.CLEARED)
+            at = {"t_us": later_us, "received_us": later_us}
+            await fleet.db.write(lambda conn: alarm.apply_change(conn, DEVICE, over, **at, origin="fleet"))
+            await announce(fleet, at_us=later_us + S_US, rule="silent")
+            assert [(one.rule, one.origin) for one in await alarms(fleet)][2:] == [("silent", "edge")]
 
     asyncio.run(run())
 
