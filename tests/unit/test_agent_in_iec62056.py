@@ -75,6 +75,27 @@ def test_mode_c_acknowledges_changes_over_reads_and_goes_back():
     assert not it.waiting()
 
 
+def test_a_recorded_meter_is_read_by_its_own_check_character():
+    """An Iskraemeco MT174, as somebody recorded it on 27 January 2022, block check character (0x19) and all."""
+    table = """values = [
+      { code = "1-0:1.8.0", name = "import", unit = "kW.h" },
+      { code = "1-0:2.8.0", name = "export", unit = "kW.h" },
+      { code = "1-0:0.9.1", name = "time", unit = "1", type = "text" },
+    ]
+    """
+    block = (
+        b"\x021-0:0.9.2*255(0220127)\r\n1-0:0.9.1*255(105644)\r\n1-0:1.8.0*255(0000502.853*kWh)\r\n"
+        b"1-0:2.8.0*255(0098697.318*kWh)\r\n!\r\n\x03\x19"
+    )
+    it = reader(table)
+    ask(it)
+    it.feed(b"/ISk5MT174-0002\r\n", 1.0)
+    it.tick(1.3)  # at 9600 from here on
+
+    values = (("import", "kW.h", 502.853), ("export", "kW.h", 98697.318), ("time", "1", "105644"))
+    assert it.feed(block, 2.0) == (Reopen(300), Emit(values, 2.0))
+
+
 def test_mode_b_changes_over_by_itself():
     it = reader()
     ask(it)
