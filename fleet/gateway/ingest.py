@@ -270,11 +270,11 @@ class Ingest:
             return self._refuse(conn, taken, standing, effects.problem)
         if effects.mark is not None:
             lanes.explain(conn, device_id, told, effects.rows[0].seq, received_us=received_us)
+            if (told.store_id, told.lane) in standing.gaps_ahead:  # one that was told of rows that come after all
+                gap.fill(conn, device_id, told.store_id, told.lane, runs_of(effects.rows))
             if effects.holes:
                 lanes.note_holes(conn, device_id, told, effects.holes, received_us=received_us)
             self._store_rows(conn, taken, told, effects)
-            if (told.store_id, told.lane) in standing.gaps_ahead:  # one that was told of rows that come after all
-                gap.fill(conn, device_id, told.store_id, told.lane, runs_of(effects.rows))
             mark.advance(conn, device_id, told.store_id, told.lane, effects.mark)
         if told.lane is Lane.TELEMETRY and effects.is_level:
             self._judge(conn, standing, taken, told, effects)

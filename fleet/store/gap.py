@@ -8,7 +8,7 @@ rest. Gaps may overlap then; their first seqs differ.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, takewhile
 from operator import itemgetter
@@ -50,7 +50,7 @@ def explain(  # noqa: PLR0913 - the gaps of one batch
     """
     here = _of(device_id, store_id, lane)
     ranges = sorted((one.from_seq, one.to_seq) for one in gaps)
-    overlaps = (table.c.from_seq <= ranges[-1][0]) & (table.c.to_seq >= ranges[0][0])
+    overlaps = (table.c.from_seq <= max(high for _, high in ranges)) & (table.c.to_seq >= ranges[0][0])
     found = conn.execute(select(table).where(here, overlaps, table.c.count.is_(None))).all()
     for row in found:
         parts = bounded(uncovered([_hole(row)], ranges))
@@ -58,9 +58,7 @@ def explain(  # noqa: PLR0913 - the gaps of one batch
             continue
         conn.execute(delete(table).where(here, table.c.from_seq == row.from_seq))
         for left in (one.hole for one in parts):
-            from_seq = left.from_seq if left.from_seq == row.from_seq else _behind_known(conn, here, left)
-            if from_seq <= left.to_seq:
-                conn.execute(insert(table).values({**_values(row), "from_seq": from_seq, "to_seq": left.to_seq}))
+            _insert_behind_known(conn, here, left, _values(row))
     same = {"device_id": device_id, "store_id": store_id, "lane": lane.value, "received_us": received_us}
     values = [
         {
@@ -113,32 +111,32 @@ def fill(conn: Connection, device_id: str, store_id: str, lane: Lane, runs: Sequ
     """Cut gaps back to what is still missing once the rows of these runs of seqs, in order, have come after all.
 
     What is left of a gap keeps its reason, and of its count the share that its seqs are. It is `MAX_HOLES` parts at
-    most, of which the last may span rows that came. Of two parts that begin at one seq the longer one stands for both.
+    most, of which the last may span rows that came. Of two explained that begin at one seq the longer stands for both.
     """
     here = _of(device_id, store_id, lane)
     behind = min(runs[-1][1] + 1, MAX_SEQ)  # where a part may begin
     near = (table.c.from_seq <= behind) & (table.c.to_seq >= runs[0][0])
     before = conn.execute(select(table).where(here, near).order_by(table.c.from_seq)).all()
-    after: dict[int, dict[str, object]] = {}
-    longest: dict[int, int] = {}
+    explained: dict[int, tuple[int, dict[str, object]]] = {}
+    found: list[tuple[Hole, dict[str, object]]] = []
     for row in before:
-        first = bisect_left(runs, row.from_seq, key=itemgetter(1))
-        ranges = takewhile(lambda run: run[0] <= row.to_seq, islice(runs, first, None))  # noqa: B023 - used at once
-        for left in bounded(uncovered([_hole(row)], ranges)):
+        values = _values(row)
+        for left in bounded(uncovered([_hole(row)], _within(runs, row.from_seq, row.to_seq))):
             from_seq, to_seq = left.hole.from_seq, left.hole.to_seq
-            if to_seq > longest.get(from_seq, 0):
-                count = row._mapping["count"]  # noqa: SLF001 - `row.count` is the tuple's own method
-                whole = row.to_seq - row.from_seq + 1
-                count = None if count is None else (2 * count * left.rows + whole) // (2 * whole)
-                after[from_seq] = {**_values(row), "from_seq": from_seq, "to_seq": to_seq, "count": count}
-                longest[from_seq] = to_seq
+            if values["count"] is None:
+                found.append((left.hole, values))
+            elif to_seq > explained.get(from_seq, (0,))[0]:
+                count = _share(row, left.rows)
+                explained[from_seq] = to_seq, {**values, "from_seq": from_seq, "to_seq": to_seq, "count": count}
     for row in before:
-        if after.get(row.from_seq) == _values(row):
-            del after[row.from_seq]
+        if explained.get(row.from_seq, (0, None))[1] == _values(row):
+            del explained[row.from_seq]
         else:
             conn.execute(delete(table).where(here, table.c.from_seq == row.from_seq))
-    if after:
-        conn.execute(insert(table), list(after.values()))
+    if explained:
+        conn.execute(insert(table), [values for _, values in explained.values()])
+    for part, values in found:
+        _insert_behind_known(conn, here, part, values)
 
 
 def page(
@@ -185,12 +183,25 @@ def _values(row: Row[tuple[object, ...]]) -> dict[str, object]:
     return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
-def _behind_known(conn: Connection, here: ColumnElement[bool], left: Hole) -> int:
-    """Return where a part begins that is no gap's own beginning: a record that spans holes spans known gaps too."""
-    from_seq = left.from_seq
-    while from_seq <= left.to_seq:
+def _within(runs: Sequence[tuple[int, int]], from_seq: int, to_seq: int) -> Iterator[tuple[int, int]]:
+    """Yield the runs that touch a gap, of many that do not."""
+    first = bisect_left(runs, from_seq, key=itemgetter(1))
+    return takewhile(lambda run: run[0] <= to_seq, islice(runs, first, None))
+
+
+def _share(row: Row[tuple[object, ...]], rows: int) -> int:
+    """Return what a part of so many seqs has of a gap's count, rounded."""
+    count: int = row._mapping["count"]  # noqa: SLF001 - `row.count` is the tuple's own method
+    whole: int = row.to_seq - row.from_seq + 1
+    return (2 * count * rows + whole) // (2 * whole)
+
+
+def _insert_behind_known(conn: Connection, here: ColumnElement[bool], part: Hole, values: Mapping[str, object]) -> None:
+    """Keep a part of a found gap, from where no gap begins: a record that spans holes spans known gaps, too."""
+    from_seq = part.from_seq
+    while from_seq <= part.to_seq:
         known = conn.execute(select(table.c.to_seq).where(here, table.c.from_seq == from_seq)).scalar()
         if known is None:
-            break
+            conn.execute(insert(table).values({**values, "from_seq": from_seq, "to_seq": part.to_seq}))
+            return
         from_seq = known + 1
-    return from_seq

@@ -249,6 +249,18 @@ def test_a_hole_over_a_thousand_explained_gaps_makes_a_few_gaps(database_url: st
     assert [(one.from_seq, one.to_seq) for one in left[63:]] == [(1003, 2**40 - 1)]
 
 
+def test_what_is_explained_later_ends_all_holes_that_it_covers(database_url: str):
+    async def story() -> list[KeptGap]:
+        async with a_fleet(database_url) as fleet:
+            await fleet.take(telemetry([segment(2 * n, [1.0]) for n in range(1, 6)], prev_seq=0))
+            await fleet.take(events([event(1, gap=lost(2, 6))]))
+            return await gaps(fleet)
+
+    kept = [(one.from_seq, one.to_seq, one.count) for one in run(story())]
+
+    assert sorted(kept, key=str) == [(1, 1, None), (2, 6, 10), (7, 7, None), (9, 9, None)]
+
+
 def test_rows_that_come_after_all_cut_a_gap_into_a_few_parts(database_url: str):
     async def story() -> list[KeptGap]:
         async with a_fleet(database_url) as fleet:

@@ -94,6 +94,22 @@ def test_rows_that_were_told_as_missing_and_come_after_all_end_their_gap(databas
     assert run(story()) == [[(4, 5, 2)], [1.0, 2.0, 3.0]]
 
 
+def test_rows_that_come_after_all_leave_what_is_explained_beside_what_was_only_found(database_url: str):
+    async def story() -> list[Any]:
+        async with a_fleet(database_url) as fleet:
+            told = [Gap(Lane.TELEMETRY, n, n, T0_US, T0_US, 7, "shed") for n in (201, 203)]
+            await fleet.take(events([event(n, gap=one) for n, one in enumerate(told, 1)]))
+            await fleet.take(telemetry([segment(2 * n, [1.0]) for n in range(1, 151)], prev_seq=0))
+            before = await gaps(fleet)
+            await fleet.db.write(lambda conn: gap.fill(conn, DEVICE, "store-1", Lane.TELEMETRY, [(199, 200)]))
+            return [before[63:], (await gaps(fleet))[63:]]
+
+    before, after = run(story())
+
+    assert before == [(127, 299, None), (201, 201, 7), (203, 203, 7)]
+    assert after == [(127, 198, None), (201, 201, 7), (202, 299, None), (203, 203, 7)]
+
+
 def test_events_of_a_replayed_batch_happen_once(database_url: str):
     early = events([event(1), event(2, t_us=AHEAD_US)])
 
