@@ -13,7 +13,10 @@ from sqlalchemy import Connection
 from agent.rules.engine import Change, Judge
 from agent.rules.rule import Rule
 from agent.wire.messages import AlarmChange, AlarmState, Newest, Segment, Severity, Value
-from fleet.store import alarm, config, rule_state
+from fleet.core.actor import FLEET
+from fleet.core.cases import MAX_CASES, remembered
+from fleet.core.event import Event
+from fleet.store import alarm, config, event, rule_state
 from fleet.store.alarm import Alarm
 
 GONE = "its rule is no longer part of the config."
@@ -42,7 +45,10 @@ def judge(  # noqa: PLR0913 - one batch
     for new in newest:
         judging.hear(new.name, new.t_us, new.v)
     changes += judging.tick(until_us)
-    after = judging.states()
+    met = judging.states()
+    after = remembered(rules, met)
+    if len(after) < len(met) and len(states) != MAX_CASES:  # said once: it stays so for as long as names come
+        _tell_forgotten(conn, device_id, t_us=until_us, received_us=received_us)
     if after != states:
         rule_state.put(conn, device_id, after)
     for change in sorted(changes, key=lambda change: change.t_us):
@@ -75,6 +81,13 @@ def clear_gone(conn: Connection, known: Alarm, *, now_us: int) -> None:
     )
     t_us = max(now_us, known.changed_us)
     alarm.apply_change(conn, known.device_id, told, t_us=t_us, received_us=now_us, origin="fleet", why=GONE)
+
+
+def _tell_forgotten(conn: Connection, device_id: str, *, t_us: int, received_us: int) -> None:
+    text = f"The fleet's rules meet more than {MAX_CASES} series of {device_id}: how they stand on those not heard of "
+    text += "longest is forgotten from now on. Do its names change, or does a rule's series match too many?"
+    about = (device_id, FLEET.id, FLEET.origin, text, device_id, {"most": MAX_CASES})
+    event.append(conn, Event(t_us, received_us, "rule.forgotten", "device", *about))
 
 
 def _in_order(judging: Judge, segments: Sequence[Segment]) -> list[tuple[int, str, Value]]:

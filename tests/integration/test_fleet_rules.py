@@ -12,6 +12,7 @@ from fleets import DEVICE, Fleet, a_fleet
 from agent.rules.phase import RuleState
 from agent.wire.messages import AlarmChange, AlarmState, Newest, Severity
 from fleet.core.actor import FLEET
+from fleet.core.cases import MAX_CASES
 from fleet.jobs.rules import turn
 from fleet.store import alarm, config, rule_state
 from fleet.store.alarm import Alarm
@@ -26,6 +27,15 @@ SILENT = """
 name = "silent"
 series = "board.temp"
 absent_s = 30
+clear_hold_s = 0
+at = "fleet"
+"""
+ANY = """
+[[rule]]
+name = "warm"
+series = "*.temp"
+above = 5
+hold_s = 0
 clear_hold_s = 0
 at = "fleet"
 """
@@ -183,3 +193,28 @@ def test_a_state_of_the_first_release_goes_on(database_url: str):
             return [one.kind for one in await fleet.events("alarm.")]
 
     assert run(story()) == ["alarm.raised"]
+
+
+def test_of_series_without_end_some_are_remembered_and_that_is_told_once(database_url: str):
+    def of_1500(first: int) -> bytes:
+        return telemetry([segment(n + 2, [1.0], series=f"x{n}.temp") for n in range(first, first + 1500)])
+
+    async def story() -> tuple[list[str], int, set[str], list[str]]:
+        async with a_fleet(database_url) as fleet:
+            await configure(fleet, ANY)
+            await fleet.take(telemetry([segment(1, [9.0])]))
+            for first in (0, 1500, 3000):
+                await fleet.take(of_1500(first))
+            states = await fleet.db.read(lambda conn: rule_state.get(conn, DEVICE))
+            await fleet.take(telemetry([segment(4502, [1.0])]))
+            told = [one.text for one in await fleet.events("rule.")]
+            return told, len(states), {series for _, series in states}, [one.state for one in await alarms(fleet)]
+
+    told, count, series, states = run(story())
+
+    assert len(told) == 1
+    assert DEVICE in told[0]
+    assert count == MAX_CASES
+    assert {"board.temp", "x4499.temp"} <= series
+    assert "x0.temp" not in series
+    assert set(states) == {AlarmState.CLEARED}
