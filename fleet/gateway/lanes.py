@@ -13,7 +13,9 @@ from fleet.core.hole import Hole, Row
 from fleet.store import alarm, event, gap, reported
 
 SAID = "said."  # before the kind of what a device says about what is the fleet's
-FLEETS_OWN = frozenset({"claim", "config", "device", "export", "import", "retention", "server", "ticket", "token"})
+FLEETS_OWN = frozenset(
+    {"claim", "config", "device", "export", "import", "quarantine", "retention", "server", "ticket", "token"}
+)
 """Nouns about which only the fleet speaks: a device that uses one is kept as `said.<kind>`."""
 
 

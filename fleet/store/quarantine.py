@@ -1,15 +1,16 @@
 """Quarantine: what could not be read, bytes and all, until a person has looked at it.
 
 The same bytes are kept once. A device cannot fill the disk with garbage: beyond `MAX_KEPT` batches the bytes of the
-oldest are let go. Those of one batch can be discarded. Either way the row that says what, when and why stays.
+oldest are let go. Those of one batch can be discarded. Either way the row that says what, when and why stays, until a
+device has thousands of them: then an event says how many of the oldest were dropped, from when, and why they were here.
 """
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from agent.wire.codec import batch_id
-from fleet.core.actor import Actor
+from fleet.core.actor import FLEET, Actor
 from fleet.core.event import Event
 from fleet.errors import NotFound
 from fleet.store import event
@@ -17,13 +18,24 @@ from fleet.store.schema import quarantine as table
 from fleet.store.upsert import insert_new
 
 MAX_KEPT = 256  # batches of one device whose bytes are kept
+MAX_ROWS = 4096  # batches of one device of which anything is kept …
+DROPPED_ROWS = 1024  # … and how many more may come before as many are dropped at once
+MAX_REASONS = 10  # that the event names, the most frequent
 MAX_BODY_BYTES = 1_000_000  # of one batch; the gateway refuses longer ones before they come here
 MAX_PAGE = 1000  # rows
-
+MAX_TEXT_CHARS = 2048  # of an event
 
 _ROWS = select(
     *(column for column in table.c if column is not table.c.body), func.length(table.c.body).label("size_bytes")
 )
+NEWEST = (
+    select(table.c.id)
+    .where(table.c.device_id == bindparam("device"))
+    .order_by(table.c.id.desc())
+    .offset(bindparam("count"))
+    .limit(1)
+)
+_LET_GO = update(table).where(table.c.id == bindparam("over"), func.length(table.c.body) > 0).values(body=b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +70,33 @@ def put(  # noqa: PLR0913 - one row
         },
     )
     if new:
-        mine = select(table.c.id).where(table.c.device_id == device_id).order_by(table.c.id.desc())
-        oldest = conn.execute(mine.offset(MAX_KEPT).limit(1)).scalar_one_or_none()
-        if oldest is not None:
-            over = (table.c.device_id == device_id) & (table.c.id <= oldest) & (func.length(table.c.body) > 0)
-            conn.execute(update(table).where(over).values(body=b""))
+        over = _newest_but(conn, device_id, MAX_KEPT)
+        if over is not None:
+            conn.execute(_LET_GO, {"over": over})
+            _drop_oldest(conn, device_id, now_us=received_us)
     return new
+
+
+def _newest_but(conn: Connection, device_id: str, count: int) -> int | None:
+    """Return the number of the device's newest row behind so many."""
+    return conn.execute(NEWEST, {"device": device_id, "count": count}).scalar_one_or_none()
+
+
+def _drop_oldest(conn: Connection, device_id: str, *, now_us: int) -> None:
+    """Drop the device's oldest rows where there are too many, and say what they said. Appends `quarantine.dropped`."""
+    if _newest_but(conn, device_id, MAX_ROWS + DROPPED_ROWS - 1) is None:
+        return
+    oldest = (table.c.device_id == device_id) & (table.c.id <= _newest_but(conn, device_id, MAX_ROWS))
+    figures = select(func.count(), func.min(table.c.received_us), func.max(table.c.received_us)).where(oldest)
+    count, from_us, to_us = conn.execute(figures).one()
+    by_reason = select(table.c.problem, func.count()).where(oldest).group_by(table.c.problem)
+    reasons = conn.execute(by_reason.order_by(func.count().desc(), table.c.problem).limit(MAX_REASONS)).all()
+    conn.execute(delete(table).where(oldest))
+    text = f"{count} batches of {device_id} that could not be read are listed no longer: {MAX_ROWS} newer ones are. "
+    text += f"{reasons[0][1]} of them: {reasons[0][0]}"
+    data = {"count": count, "from_us": from_us, "to_us": to_us, "reasons": {row[0]: row[1] for row in reasons}}
+    about = ("device", device_id, FLEET.id, FLEET.origin, text[:MAX_TEXT_CHARS], device_id, data)
+    event.append(conn, Event(now_us, now_us, "quarantine.dropped", *about))
 
 
 def page(

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0007"  # of the newest migration, which makes what stands here
+REVISION = "0008"  # of the newest migration, which makes what stands here
 
 metadata = MetaData(
     naming_convention={
@@ -223,6 +223,7 @@ quarantine = Table(  # what could not be read, bytes and all
     Column("batch", String(64), nullable=False),  # batch_id of the bytes: the same ones are kept once
     Column("body", LargeBinary, nullable=False),
     UniqueConstraint("device_id", "batch"),
+    Index("ix_quarantine_device_id", "device_id", "id"),
 )
 
 TRANSFERRED = "device.transferred"  # kind of the events that say whose a device was

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from batches import SEEDED, STEP_US, T0_US, event, events, segment, telemetry
 from fleets import DEVICE, Fleet, a_fleet, add_device
+from sqlalchemy import Connection
 
 from agent.wire.codec import batch_id
 from agent.wire.messages import (
@@ -407,6 +408,53 @@ def test_quarantine_gives_the_bytes_back_as_they_came_and_bounds_what_one_device
             return [await fleet.db.read(lambda conn, n=one.id: quarantine.body(conn, n)) for one in kept]
 
     assert run(story()) == [*reversed(payloads[3:]), b"", b"", b""]
+
+
+def test_of_a_device_that_sends_nothing_else_the_oldest_rows_go_and_an_event_says_how_many_and_why(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name, rows in (("MAX_KEPT", 2), ("MAX_ROWS", 5), ("DROPPED_ROWS", 3)):
+        monkeypatch.setattr(quarantine, name, rows)
+
+    async def story() -> tuple[list[Any], list[Any], int]:
+        async with a_fleet(database_url, devices=(DEVICE, "freezer-other")) as fleet:
+            await fleet.take(b"of another", device_id="freezer-other")
+            first_us = fleet.clock()
+            for n in range(8 + 3):
+                await fleet.take(b"garbage %d" % n)
+            kept = await fleet.db.read(quarantine.page)
+            return kept, await fleet.events("quarantine.dropped"), first_us
+
+    kept, dropped, first_us = run(story())
+
+    assert [one.device_id for one in kept] == [DEVICE] * 5 + ["freezer-other"]
+    assert [one.size_bytes > 0 for one in kept] == [True, True, False, False, False, True]
+    assert [one.data["count"] for one in dropped] == [3, 3]
+    assert dropped[0].data["from_us"] >= first_us
+    assert list(dropped[0].data["reasons"].values()) == [3]
+    assert next(iter(dropped[0].data["reasons"])) in dropped[0].text
+
+
+def test_a_bad_batch_finds_the_row_that_it_displaces_in_an_index(database_url: str):
+    explain = "EXPLAIN QUERY PLAN" if database_url.startswith("sqlite") else "EXPLAIN"
+
+    def plan(conn: Connection) -> str:
+        if database_url.startswith("postgresql"):
+            conn.exec_driver_sql("SET LOCAL enable_seqscan = off")  # the table is empty
+        wanted = quarantine.NEWEST.compile(conn, compile_kwargs={"render_postcompile": True})
+        values = wanted.construct_params({"device": DEVICE, "count": 256})
+        given = tuple(values[name] for name in wanted.positiontup) if wanted.positional else values
+        return "\n".join(str(row) for row in conn.exec_driver_sql(f"{explain} {wanted}", given))
+
+    async def story() -> str:
+        async with a_fleet(database_url) as fleet:
+            return await fleet.db.read(plan)
+
+    told = run(story())
+
+    assert "ix_quarantine_device_id" in told
+    assert "TEMP B-TREE" not in told
+    assert "Sort" not in told
 
 
 def test_rows_in_quarantine_leave_a_gap_that_says_where_they_are(database_url: str):
