@@ -4,14 +4,17 @@ import asyncio
 import secrets
 import ssl
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-from gate import Gate, json_of, running
+from gate import Gate, json_of, running, until
+from starlette.requests import Request
 
 from agent.wire.limits import MAX_BATCH_BYTES
 from fleet.gateway import door, peer, sync
+from fleet.gateway.body import read_body
 
 
 def test_a_batch_is_acked_and_stored_for_the_device_of_the_certificate(tmp_path: Path):
@@ -123,6 +126,49 @@ def test_beyond_what_runs_at_once_devices_are_told_when_to_come_again(tmp_path: 
 
             assert (answer.status_code, json_of(answer)["type"]) == (503, "/problems/busy")
             assert int(answer.headers["retry-after"]) >= 1
+
+    asyncio.run(story())
+
+
+def test_a_device_that_never_ends_its_bodies_holds_its_own_places_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    reading: list[Request] = []
+
+    async def noted(request: Request, limit: int) -> bytes:
+        reading.append(request)
+        return await read_body(request, limit)
+
+    monkeypatch.setattr(sync, "read_body", noted)
+
+    async def story() -> None:
+        async with running(tmp_path) as gate:
+            slow, other = await gate.enrol(), await gate.enrol()
+            go_on = asyncio.Event()
+
+            async def drip() -> AsyncIterator[bytes]:
+                payload = slow.batch()
+                yield payload[:10]
+                await go_on.wait()
+                yield payload[10:]
+
+            async def are_held() -> bool:
+                return len(reading) == 4
+
+            async with slow.https() as client:
+                held = [asyncio.create_task(client.post("/v1/sync", content=drip())) for _ in range(4)]
+                await until(are_held, "four bodies of one device are being read")
+                refused = await slow.sync(slow.batch())
+                answer = await other.sync(other.batch())
+                go_on.set()
+                ended = await asyncio.gather(*held)
+
+            assert refused.status_code == 503
+            assert json_of(refused)["detail"].startswith(slow.id)
+            assert int(refused.headers["retry-after"]) >= 1
+            assert answer.status_code == 200
+            assert [one.status_code for one in ended] == [200] * 4
+            assert (await slow.sync(slow.batch())).status_code == 200
 
     asyncio.run(story())
 
