@@ -65,6 +65,7 @@ from fleet.store.database import Database
 LINK_READY_S = 3.0  # how long the server waits for the link before it says that it is ready without it
 CERTIFICATE_CHECK_S = 86_400.0
 DRAIN_S = 3.0  # that a balancer has to see that a node is stopping, before it does
+JOBS = (PRESENCE, VERIFICATION, RULES, RETENTION, PARTITION)
 
 log = structlog.get_logger(part="server")
 
@@ -149,9 +150,6 @@ async def _serve_on(
             if peers is not None and peers.count > 1:
                 await asyncio.sleep(DRAIN_S)
             logs.hush_endings()
-
-
-JOBS = (PRESENCE, VERIFICATION, RULES, RETENTION, PARTITION)
 
 
 def _cluster(settings: Settings, key: ClusterKey, authority: Authority) -> Cluster:

@@ -25,8 +25,8 @@ def held(data: Path) -> Iterator[None]:
     except OSError as error:
         os.close(descriptor)
         raise Misconfigured(
-            f"another server runs on the data directory {data}",
-            hint="Stop that one, or give this one a directory of its own with --data.",
+            f"another server, or a copy, runs on the data directory {data}",
+            hint="Stop that server or let `fleet db copy` end, or give this one a directory of its own with --data.",
         ) from error
     try:
         yield

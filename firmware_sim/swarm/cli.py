@@ -1,6 +1,7 @@
 """`firmware-sim swarm`: many devices against one server."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -58,8 +59,8 @@ class Watched(click.ParamType[tuple[str, int]]):
 @click.option("--premake", type=click.IntRange(0), default=0, help="Batches of each device made before the start.")
 @click.option("--connecting", type=click.IntRange(1), default=128, show_default=True, help="Links opened at once.")
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, envvar="FLEET_URL", help="The fleet's API.")
-@click.option("--token", envvar="FLEET_TOKEN", help="Admin token; or set FLEET_TOKEN.")
-@click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File that holds it.")
+@click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="File that holds the fleet's admin token; or set FLEET_TOKEN.")  # fmt: skip
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), default="swarm-state", show_default=True,
               help="Identities, used again by the next run.")  # fmt: skip
 @click.option("--watch", "watched", type=Watched(), multiple=True, help="A process to measure: NAME=PID.")
@@ -68,7 +69,6 @@ class Watched(click.ParamType[tuple[str, int]]):
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as a page with plots.")
 def swarm(  # noqa: PLR0913 - one option a fact
     *,
-    token: str | None,
     token_file: Path | None,
     for_s: float,
     backlog: float,
@@ -89,9 +89,11 @@ def swarm(  # noqa: PLR0913 - one option a fact
     from firmware_sim.swarm.modes import Mode, Times  # noqa: PLC0415 - the same
     from firmware_sim.swarm.run import Settings, run  # noqa: PLC0415 - the same
 
-    secret = token_file.read_text().strip() if token_file is not None else token
+    secret = os.environ.get("FLEET_TOKEN", "") if token_file is None else token_file.read_text().strip()
     if not secret:
-        raise click.UsageError("Give the fleet's admin token: --token-file fieldline-data/admin.token")
+        raise click.UsageError(
+            "Give the fleet's admin token: --token-file fieldline-data/admin.token, or set FLEET_TOKEN."
+        )
     options["mode"], options["road"] = Mode(options["mode"]), Road(options["road"])
     times = Times(for_s, backlog, outage)
     settings = Settings(token=secret, times=times, every_s=every, watched=dict(watched), **options)

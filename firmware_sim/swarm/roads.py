@@ -11,7 +11,6 @@ from firmware_sim.swarm.loop import Loop
 KEEPALIVE_S = 60
 GATEWAY_CONNECT_S = 10.0  # that an agent waits for a connection to the gateway
 ACCEPTED = b"\x00\x00"  # CONNACK: no session, return code 0
-MAX_TOPIC_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from fleet.store import claim
 router = APIRouter(tags=["claims"])
 
 DEFAULT_EXPIRES_S = 7 * 86_400
-MAX_EXPIRES_S = 366 * 86_400
 MAX_CLAIMS = 500  # made by one call, in one transaction that others wait for
 
 OF_CUSTOMER = "Id of whose the device is from now on."
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)]
+_Expires = Annotated[int, Field(ge=claim.MIN_EXPIRES_S, le=claim.MAX_EXPIRES_S)] | None
 
 
 class NewClaim(Model):
@@ -32,7 +32,7 @@ class NewClaim(Model):
     serial: Annotated[str, StringConstraints(max_length=128, pattern=NO_NUL)] | None = Field(None, examples=["FZ-0042"])
     site: ShortText | None = Field(None, examples=["Store 7"])
     customer: _Name | None = Field(None, description=OF_CUSTOMER, examples=[None])
-    expires_s: int | None = Field(None, ge=1, le=MAX_EXPIRES_S, description="Seconds; 7 days if not said.")
+    expires_s: _Expires = Field(None, description="Seconds; 7 days if not said.")
     server: ShortText | None = Field(None, description="host or host:port of the gateway, as the device sees it.")
 
 
@@ -68,7 +68,7 @@ class NewClaims(Model):
     count: int = Field(ge=1, le=MAX_CLAIMS, description="Devices.", examples=[2])
     site: ShortText | None = Field(None, examples=["Line 3"])
     customer: _Name | None = Field(None, description=OF_CUSTOMER, examples=[None])
-    expires_s: int | None = Field(None, ge=1, le=MAX_EXPIRES_S, description="Seconds; 7 days if not said.")
+    expires_s: _Expires = Field(None, description="Seconds; 7 days if not said.")
     server: ShortText | None = Field(None, description="host or host:port of the gateway, as the devices see it.")
 
 

@@ -21,7 +21,6 @@ from fleet.errors import Busy, FleetError, Invalid, Misconfigured, NotFound, Ref
 API = "/api/v1"
 TIMEOUT_S = 30.0  # to connect, and between two pieces of an answer
 SEND_S = 120.0  # for the answer to bytes that were sent
-STREAM_SILENCE_S = 60.0  # the server sends a comment at least each 10 s; silence beyond this is a dead connection
 PAGE = 1000  # items a page when all are wanted
 MAX_PROBLEM_BYTES = 65_536  # of an error's body
 

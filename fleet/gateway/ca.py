@@ -158,7 +158,10 @@ def unseal(folder: Path, certificate_pem: str, key_der: bytes) -> Authority:
     """Make the root of what the database keeps."""
     key = load_der_private_key(key_der, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise Misconfigured("the root's key in the database is of no kind that the fleet makes")
+        raise Misconfigured(
+            "the root's key in the database is of no kind that the fleet makes",
+            hint="Restore the database from a backup; its devices trust no other root.",
+        )
     certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
     return Authority(folder, certificate, key)
 

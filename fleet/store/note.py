@@ -34,9 +34,12 @@ def add(conn: Connection, ticket_id: int, text: str, *, now_us: int, by: Actor) 
     about = ticket.get(conn, ticket_id)
     text = text.strip()
     if not text:
-        raise Invalid("a note has some text")
+        raise Invalid("a note has some text", hint="Say what you saw or did.")
     if len(text) > MAX_NOTE_CHARS or "\0" in text:
-        raise Invalid(f"a note has at most {MAX_NOTE_CHARS} characters and no NUL; this has {len(text)}")
+        raise Invalid(
+            f"a note has at most {MAX_NOTE_CHARS} characters and no NUL; this has {len(text)}",
+            hint="Write several notes, or leave out what the evidence holds.",
+        )
     values = {"ticket_id": ticket_id, "t_us": now_us, "author": by.id, "text": text}
     made = Note(**conn.execute(insert(table).values(**values).returning(table)).one()._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     sentence = f"A note was written on {ticket.name(ticket_id)}."

@@ -54,7 +54,9 @@ class _Leaves:
         nothing = np.full(len(self.times), np.nan)
         if one.entry is None:
             if isinstance(leaf, Over):
-                raise Invalid(f"{one.series} is a state of a device: ask for it as it is, without a range")
+                raise Invalid(
+                    f"{one.series} is a state of a device and has no range", hint=f"Ask for {one.series} alone."
+                )
             return np.where(self._owned(one), states[one.series](one.device_id), np.nan)
         newest_us, value, _ = one.entry
         if newest_us < from_us:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection
 
+from fleet.api.claim import NewClaim
 from fleet.core.actor import FLEET
 from fleet.errors import Invalid, NotFound
 from fleet.store import certificate, claim, config, device, event
@@ -230,6 +231,12 @@ def test_who_revokes_a_device_revokes_its_open_claims(database_url: str):
         assert _enrol(conn, anew, "b") == "f-2"
 
     _in(database_url, work)
+
+
+def test_the_contract_says_the_times_that_a_claim_may_have():
+    said = NewClaim.model_json_schema()["properties"]["expires_s"]["anyOf"][0]
+
+    assert (said["minimum"], said["maximum"]) == (claim.MIN_EXPIRES_S, claim.MAX_EXPIRES_S)
 
 
 def test_claims_are_listed_by_what_they_are_good_for(database_url: str):

@@ -78,6 +78,13 @@ def test_a_report_is_one_page_with_nothing_from_elsewhere():
     assert "Nothing lost" in report.sentence()
 
 
+def test_a_swarm_takes_its_token_from_no_argument_where_every_user_of_the_machine_could_read_it():
+    done = CliRunner().invoke(cli, ["swarm", "--token", "secret"])
+
+    assert done.exit_code == 2
+    assert "No such option" in done.stderr
+
+
 def test_a_swarm_needs_a_token_and_says_where_it_is():
     done = CliRunner().invoke(cli, ["swarm"], env={"FLEET_TOKEN": ""})
 
