@@ -240,7 +240,7 @@ def test_a_source_in_use_is_refused(place: Place):
     filled(sqlite)
     filled(postgresql)
 
-    with held(Path(sqlite.removeprefix("sqlite:///")).parent), pytest.raises(Misconfigured, match="server runs"):
+    with held(Path(sqlite.removeprefix("sqlite:///")).parent), pytest.raises(Misconfigured, match="another server"):
         copied(sqlite, place("sqlite"))
     with psycopg.connect(postgresql.replace("+psycopg", "")), pytest.raises(Refused, match="1 others are connected"):
         copied(postgresql, place("sqlite"))
