@@ -50,6 +50,8 @@ async def telling(url: str) -> AsyncIterator[tuple[Database, Heard]]:
         heard = Heard()
         task = asyncio.create_task(tell(db, heard))
         await asyncio.sleep(0)
+        async with db.subscribe():  # which comes after the task's: what is committed from here on is heard
+            pass
         try:
             yield db, heard
         finally:
