@@ -59,6 +59,7 @@ class Port(Generic[T]):
         self._settled = False
         self._written = 0
         self._tail = b""
+        self._ahead = b""  # read of the reader, and not returned yet
         self._flight: deque[tuple[int, T]] = deque()
         self._fate: Fate[T] = Fate()
 
@@ -127,7 +128,7 @@ class Port(Generic[T]):
             return b""
         if self._open_since_s is None:
             self._open_since_s, self._settled = now_s, False
-        received = self._receive()
+        received, self._ahead = self._ahead + self._receive(), b""
         self._settled = self._settled or bool(received) or now_s - self._open_since_s >= SETTLE_S
         return received
 
@@ -152,6 +153,7 @@ class Port(Generic[T]):
         """Forget what has been read by now, if all has been read; to be called a few times a second."""
         self._send_tail()
         if self._flight and not self._tail and self.unread() == 0:
+            self._ahead += self._receive()  # a flush leaves nothing unread, too: it is heard first
             self._flight.clear()
 
     def all_read(self) -> bool:
@@ -181,7 +183,7 @@ class Port(Generic[T]):
 
     def _reset(self) -> None:
         self._open_since_s, self._settled = None, False
-        self._written, self._tail = 0, b""
+        self._written, self._tail, self._ahead = 0, b"", b""
         self._flight.clear()
 
     def _hung_up(self) -> bool:
