@@ -18,12 +18,14 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 from agent.wire.limits import MAX_SEQ
 from agent.wire.messages import Gap, Lane
 from fleet.core.hole import Found, Hole, bounded, uncovered
+from fleet.store.bulk import upsert_all
 from fleet.store.schema import gap as table
-from fleet.store.upsert import upsert_all
 
 FOUND = "the rows never arrived and the device gave no reason"
 MAX_PAGE = 10_000  # gaps
 READ_AT_ONCE = 1000  # gaps
+_KEY = ("device_id", "store_id", "lane", "from_seq")
+_COLUMNS = (*_KEY, "to_seq", "from_us", "to_us", "count", "reason", "received_us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +61,15 @@ def explain(  # noqa: PLR0913 - the gaps of one batch
         conn.execute(delete(table).where(here, table.c.from_seq == row.from_seq))
         for left in (one.hole for one in parts):
             _insert_behind_known(conn, here, left, _values(row))
-    same = {"device_id": device_id, "store_id": store_id, "lane": lane.value, "received_us": received_us}
-    values = [
-        {
-            **same,
-            "from_seq": one.from_seq,
-            "to_seq": one.to_seq,
-            "from_us": min(one.from_us, one.to_us),
-            "to_us": max(one.from_us, one.to_us),
-            "count": one.count,
-            "reason": one.reason,
-        }
-        for one in gaps
+    last = {one.from_seq: one for one in gaps}  # of two that begin at one seq the later stands
+    rows = [
+        (
+            *(device_id, store_id, lane.value, one.from_seq, one.to_seq),
+            *(min(one.from_us, one.to_us), max(one.from_us, one.to_us), one.count, one.reason, received_us),
+        )
+        for one in last.values()
     ]
-    upsert_all(conn, table, ("device_id", "store_id", "lane", "from_seq"), values)
+    upsert_all(conn, table, _KEY, _COLUMNS, rows)
 
 
 def find(  # noqa: PLR0913 - the holes of one batch

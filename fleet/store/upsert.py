@@ -18,11 +18,6 @@ def upsert(conn: Connection, table: Table, key: Sequence[str], values: Mapping[s
     conn.execute(_upsert(conn.dialect.name, table, tuple(key), tuple(values)), values)
 
 
-def upsert_all(conn: Connection, table: Table, key: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Do so with rows of the same columns, of which there must be some, in their order."""
-    conn.execute(_upsert(conn.dialect.name, table, tuple(key), tuple(rows[0])), rows)
-
-
 def insert_new(conn: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert the row unless one of its unique keys is taken; tells whether it was inserted."""
     return conn.execute(_insert_new(conn.dialect.name, table), values).first() is not None
