@@ -89,11 +89,6 @@ def uncovered(holes: Iterable[Hole], explained: Iterable[tuple[int, int]]) -> It
             yield Hole(low, hole.to_seq, hole.from_us, hole.to_us)
 
 
-def subtract(hole: Hole, explained: Iterable[tuple[int, int]]) -> list[Hole]:
-    """Return what is left of a hole without the inclusive ranges of seqs, in any order, that somebody explained."""
-    return list(uncovered([hole], sorted(explained)))
-
-
 def bounded(holes: Iterable[Hole], most: int = MAX_HOLES) -> list[Found]:
     """Return holes, which come in order, as `most` at most: beyond these the last one spans all the rest."""
     found: list[Found] = []
