@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from agent.adapters.http_client import open_client
+from agent.adapters.http_client import open_client, read_bounded
 from agent.adapters.tls import FleetContext, Shown, fleet_context
 from agent.core.local import proxy_refusal
 from agent.errors import Misconfigured, Refused, Unavailable
@@ -142,14 +142,12 @@ class Est:
         with client.stream(
             method, f"{WELL_KNOWN}/{call}", content=request or None, headers=headers, auth=auth
         ) as answer:
-            body = bytearray()
-            for part in answer.iter_raw():
-                body += part
-                if len(body) > MAX_ANSWER_BYTES:
-                    text = f"{self._server} answered {call} with more than {MAX_ANSWER_BYTES} bytes."
-                    raise Refused(text, hint=_NOT_A_FLEET)
+            body = read_bounded(answer.iter_raw(), MAX_ANSWER_BYTES)
+        if body is None:
+            text = f"{self._server} answered {call} with more than {MAX_ANSWER_BYTES} bytes."
+            raise Refused(text, hint=_NOT_A_FLEET)
         if answer.status_code == httpx.codes.OK:
-            return bytes(body), answer.headers.get("date", "")
+            return body, answer.headers.get("date", "")
         detail, hint = _problem(body)
         if answer.status_code == httpx.codes.ACCEPTED or answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             said = detail or f"it answered {answer.status_code}"
@@ -177,7 +175,7 @@ def _trusting(ca_pem: bytes) -> ssl.SSLContext:
     return context
 
 
-def _problem(body: bytearray) -> tuple[str, str]:
+def _problem(body: bytes) -> tuple[str, str]:
     """Read problem+json (RFC 9457) into a sentence without its full stop, and a hint."""
     try:
         problem = json.loads(body)

@@ -6,6 +6,7 @@ questions. Where none is set, HTTPS_PROXY and NO_PROXY of the environment say.
 """
 
 import ssl
+from collections.abc import Iterable
 
 import httpx
 
@@ -30,3 +31,13 @@ def open_client(
         raise Unavailable(
             f"The proxy {named} cannot be used: {error}", hint="It has to be http://HOST:PORT, or https://."
         ) from error
+
+
+def read_bounded(parts: Iterable[bytes], most_bytes: int) -> bytes | None:
+    """Return a body as it comes, of which no more is read than it may have; None where it has more."""
+    body = bytearray()
+    for part in parts:
+        body += part
+        if len(body) > most_bytes:
+            return None
+    return bytes(body)

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from agent.adapters.http_client import open_client
+from agent.adapters.http_client import open_client, read_bounded
 from agent.core.local import proxy_refusal
 from agent.errors import Busy, Refused, Unavailable
 
@@ -85,11 +85,13 @@ class Gateway:
         extensions = {"trace": _told_of_sockets(self._sockets.add)}
         try:
             with client.stream("POST", "/v1/sync", content=payload, headers=headers, extensions=extensions) as response:
-                body = _read(response)
+                body = read_bounded(response.iter_bytes(), MAX_ACK_BYTES)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(
                 f"The gateway {self._base} cannot be reached: {error or type(error).__name__}.", hint=_hint(error)
             ) from error
+        if body is None:
+            raise Unavailable(f"The gateway {response.url} answers with more than {MAX_ACK_BYTES} bytes.")
         if response.status_code != httpx.codes.OK:
             raise _error(self._base, response, body)
         return body
@@ -114,15 +116,6 @@ def _told_of_sockets(tell: Callable[[socket.socket], None]) -> Callable[[str, Ma
             tell(about["return_value"].get_extra_info("socket"))
 
     return trace
-
-
-def _read(response: httpx.Response) -> bytes:
-    body = bytearray()
-    for part in response.iter_bytes():
-        body += part
-        if len(body) > MAX_ACK_BYTES:
-            raise Unavailable(f"The gateway {response.url} answers with more than {MAX_ACK_BYTES} bytes.")
-    return bytes(body)
 
 
 def _error(base: str, response: httpx.Response, body: bytes) -> Exception:
