@@ -24,7 +24,7 @@ from pathlib import Path
 from agent.core.token import FILE, read_place
 from agent.errors import Misconfigured
 from agent.wire.document import DocumentError, Table, parse_document
-from agent.wire.limits import MAX_TIME_US
+from agent.wire.limits import MAX_PORT, MAX_TIME_US
 from agent.wire.topics import DEVICE_ID
 
 DEFAULT_STATE = Path("/var/lib/fieldline")
@@ -183,7 +183,7 @@ def _read_identity(table: Table, state: StateDir) -> Identity:
     return Identity(
         device_id=device,
         host=table.text("host"),
-        gateway_port=table.integer("gateway_port", least=1, most=65535),
+        gateway_port=table.integer("gateway_port", least=1, most=MAX_PORT),
         key_path=state.key,
         cert_path=state.cert,
         chain_path=state.chain,

@@ -16,13 +16,12 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.wire.limits import MAX_NEXT_S
+from agent.wire.limits import MAX_NEXT_S, MAX_PORT
 from fleet.errors import Misconfigured
 
 DEFAULT_DATA = Path("fieldline-data")
 LOCAL_NAMES = ("127.0.0.1", "localhost")
 MIN_SYNC_EVERY_S = 0.1
-MAX_PORT = 65535
 MAX_GRACE_DAYS = 3650
 MAX_HOST_CHARS = 253
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*")  # RFC 1123, and the _ that people use

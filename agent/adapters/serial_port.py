@@ -167,10 +167,10 @@ class SerialLink:
 
     async def read(self, timeout_s: float | None) -> Sequence[Chunk]:
         """Return what has come; empty after the timeout. Raises Unavailable when the port is gone."""
-        if self._gathers and not self._news.is_set():
-            await asyncio.sleep(GATHER_S if timeout_s is None else min(GATHER_S, timeout_s))
-        elif self._news.is_set():
+        if self._news.is_set():
             await asyncio.sleep(0)
+        elif self._gathers:
+            await asyncio.sleep(GATHER_S if timeout_s is None else min(GATHER_S, timeout_s))
         elif not await self._wait(timeout_s):
             return ()
         with self._lock:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+MAX_EVENT_TEXT_CHARS = 2048  # of an event that quotes what others made
+
 
 class Origin(StrEnum):
     """Where a change came from."""

@@ -26,7 +26,7 @@ from agent.wire.limits import MAX_NEXT_S, MAX_SEQ, MAX_TEXT_CHARS
 from agent.wire.messages import VERSION, Ack, Batch, Birth, ConfigDocument, Gap, Lane, Refusal, Segment, Will
 from fleet.clock import now_us
 from fleet.core.actor import FLEET
-from fleet.core.event import Event
+from fleet.core.event import MAX_EVENT_TEXT_CHARS, Event
 from fleet.core.hole import Row, runs_of
 from fleet.core.intake import Effects, Standing, decide, is_ordinary, span_of
 from fleet.core.limit import MAX_KEYS, Limit
@@ -52,7 +52,6 @@ DECODE_AT_ONCE = 2  # … by so many: of the largest each needs 100 MB meanwhile
 CROWD_US = 100_000  # that a batch waits, where many came at once …
 SPREAD = 0.1  # … and the share of the pace by which its device is then told to come earlier or later
 QUARANTINE_RULE = "fleet.quarantine"
-MAX_EVENT_TEXT_CHARS = 2048
 
 
 @dataclass(frozen=True, slots=True)

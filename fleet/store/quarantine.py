@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from agent.wire.codec import batch_id
 from fleet.core.actor import FLEET, Actor
-from fleet.core.event import Event
+from fleet.core.event import MAX_EVENT_TEXT_CHARS, Event
 from fleet.errors import NotFound
 from fleet.store import event
 from fleet.store.schema import quarantine as table
@@ -23,7 +23,6 @@ DROPPED_ROWS = 1024  # … and how many more may come before as many are dropped
 MAX_REASONS = 10  # that the event names, the most frequent
 MAX_BODY_BYTES = 1_000_000  # of one batch; the gateway refuses longer ones before they come here
 MAX_PAGE = 1000  # rows
-MAX_TEXT_CHARS = 2048  # of an event
 
 _ROWS = select(
     *(column for column in table.c if column is not table.c.body), func.length(table.c.body).label("size_bytes")
@@ -95,7 +94,7 @@ def _drop_oldest(conn: Connection, device_id: str, *, now_us: int) -> None:
     text = f"{count} batches of {device_id} that could not be read are listed no longer: {MAX_ROWS} newer ones are. "
     text += f"{reasons[0][1]} of them: {reasons[0][0]}"
     data = {"count": count, "from_us": from_us, "to_us": to_us, "reasons": {row[0]: row[1] for row in reasons}}
-    about = ("device", device_id, FLEET.id, FLEET.origin, text[:MAX_TEXT_CHARS], device_id, data)
+    about = ("device", device_id, FLEET.id, FLEET.origin, text[:MAX_EVENT_TEXT_CHARS], device_id, data)
     event.append(conn, Event(now_us, now_us, "quarantine.dropped", *about))
 
 
