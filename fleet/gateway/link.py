@@ -16,7 +16,6 @@ it brings, and the hint that there are new events.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,7 +36,8 @@ from fleet.errors import Busy, FleetError, NotFound, Refused
 from fleet.gateway import callout
 from fleet.gateway.admit import Admission, Callout
 from fleet.gateway.answer import encode_ack
-from fleet.gateway.broker import ACCOUNT, Access, Broker
+from fleet.gateway.broker import Access, Broker
+from fleet.gateway.connections import Connections
 from fleet.gateway.ingest import Ingest
 from fleet.gateway.peers import COMMITTED, Peers
 from fleet.gateway.seldom import Seldom
@@ -49,8 +49,6 @@ ROAD = "link"
 QUEUE = "fleet"  # the group that serves devices: of each broker one listener
 NEWS_S = 0.02  # that events are gathered before other nodes are told of them
 AGAIN_S = 0.2  # before a session is opened anew
-CONNZ_S = 0.5  # that servers have to tell their connections
-KICK_S = 2.0
 CUT_AGAIN = 2  # times: a connection that was just being let in shows up a moment later …
 CUT_AGAIN_S = 1.0  # … so a cut is made again
 MAX_LIVE_BYTES = 256 * 1024
@@ -81,7 +79,7 @@ class Link:
         self._ingest = ingest
         self._broker = broker
         self._client: Client | None = None
-        self._system: Client | None = None
+        self._connections: Connections | None = None
         self._watched: dict[str, _Watched] = {}
         self._group: asyncio.TaskGroup | None = None  # of the session
         self._up = asyncio.Event()
@@ -155,13 +153,16 @@ class Link:
         closed = asyncio.Event()
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(connected(access, Access.USER, closed))
-            self._system = await stack.enter_async_context(connected(access, Access.SYSTEM_USER, closed))
             admission = Admission(self._db, access.issuer, partial(publish, client), self._seldom)
+
+            async def on_callout(msg: Msg) -> None:
+                await admission.ask(Callout(msg.reply, msg.data))
+
+            await client.subscribe(callout.SUBJECT, queue=QUEUE, cb=on_callout)
+            await client.flush(timeout=CONNECT_S)  # from now on no callout is missed
+            system = await stack.enter_async_context(connected(access, Access.SYSTEM_USER, closed))
+            connections = Connections(system)
             async with asyncio.TaskGroup() as group:
-
-                async def on_callout(msg: Msg) -> None:
-                    await admission.ask(Callout(msg.reply, msg.data))
-
                 turns = Turns(group, self._handle)
 
                 async def on_batch(msg: Msg) -> None:
@@ -171,11 +172,10 @@ class Link:
                     else:
                         self._offer(device_id, msg)
 
-                await client.subscribe(callout.SUBJECT, queue=QUEUE, cb=on_callout)
                 for leaf, heard in ((Up.BATCH, on_batch), (Up.BIRTH, turns.offer), (Up.WILL, turns.offer)):
                     limits = {"pending_msgs_limit": MAX_PENDING, "pending_bytes_limit": MAX_PENDING_BYTES}
                     await client.subscribe(subject(up("+", leaf)), QUEUE, heard, **limits)  # type: ignore[arg-type] # by name
-                self._client, self._group = client, group
+                self._client, self._connections, self._group = client, connections, group
                 group.create_task(self._say_acks(), name="acks")
                 group.create_task(self._say_news(), name="news")
                 admitting = group.create_task(admission.run(), name="admission")
@@ -184,18 +184,20 @@ class Link:
                         await self._listen(device_id, anew=True)
                     await client.flush(timeout=CONNECT_S)
                     self._up.set()
+                    await _have_missed_come_again(connections)
                     await closed.wait()
                 finally:
                     admitting.cancel()
                     self._up.clear()
-                    self._client = self._system = self._group = None
+                    self._client = self._connections = self._group = None
                     self._has_acks.set()  # the tasks that say them end
                     self._has_news.set()
 
     async def _cut(self, device_id: str) -> None:
-        for server_id, connection_id in await self._connections(device_id):
-            if await self._kick(server_id, connection_id):
-                log.info("cut a connection", device=device_id)
+        if (connections := self._connections) is not None:
+            for one in await connections.of_device(device_id):
+                if await connections.end(one):
+                    log.info("cut a connection", device=device_id)
 
     async def _cut_again(self, device_id: str) -> None:
         for _ in range(CUT_AGAIN):
@@ -281,44 +283,6 @@ class Link:
         if self._client is not None and (watched.subscription is None or anew):
             watched.subscription = await self._client.subscribe(told, cb=on_live)
 
-    async def _connections(self, device_id: str) -> list[tuple[str, int]]:
-        """Return server and connection id of each connection that the device has, over all servers."""
-        system = self._system
-        if system is None:
-            return []
-        inbox = system.new_inbox()
-        found: list[tuple[str, int]] = []
-
-        async def on_answer(msg: Msg) -> None:
-            told = json.loads(msg.data)
-            found.extend(
-                (told["server"]["id"], connection["cid"])
-                for connection in told.get("data", {}).get("connections", ())
-                if connection.get("authorized_user") == device_id and connection.get("type") == "mqtt"
-            )
-
-        wanted = {"acc": ACCOUNT, "user": device_id, "auth": True}
-        try:
-            subscription = await system.subscribe(inbox, cb=on_answer)
-            await system.publish("$SYS.REQ.SERVER.PING.CONNZ", json.dumps(wanted).encode(), reply=inbox)
-        except (NatsError, OSError):
-            return []  # the broker has just ended, and every connection with it
-        await asyncio.sleep(CONNZ_S)
-        await unsubscribe(subscription)
-        return found
-
-    async def _kick(self, server_id: str, connection_id: int) -> bool:
-        """Have a server end a connection; it only does so for one who waits for its answer."""
-        if self._system is None:
-            return False
-        try:
-            told = json.dumps({"cid": connection_id}).encode()
-            await self._system.request(f"$SYS.REQ.SERVER.{server_id}.KICK", told, timeout=KICK_S)
-        except (NatsError, OSError) as error:
-            log.warning("could not cut a connection", why=str(error) or type(error).__name__)
-            return False
-        return True
-
 
 _UNANSWERED: tuple[tuple[type[object], str], ...] = (
     (WireError, "a device said what cannot be read"),
@@ -358,6 +322,15 @@ def _small(data: bytes) -> bytes:
     if len(data) > MAX_SMALL_BYTES:
         raise WireError("$", f"{len(data)} bytes, more than {MAX_SMALL_BYTES}")
     return data
+
+
+async def _have_missed_come_again(connections: Connections) -> None:
+    """End what asked to come in before anybody heard: the broker would keep it waiting for 30 s (`CONNECT_S` there)."""
+    while missed := await connections.waiting_since_before_now():
+        ended = [await connections.end(one) for one in missed]
+        log.info("had connections come again that nobody had answered", connections=len(ended))
+        if not any(ended):
+            return
 
 
 async def _each(queue: "asyncio.Queue[Live]") -> AsyncIterator[Live]:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
-from gate import Device, Gate, publish, running, until
+from gate import Device, Gate, packet, publish, running, until
 
 from agent.wire.codec import decode, encode
 from agent.wire.messages import Birth, ConfigDocument, Live, Newest, Watch, Will
 from agent.wire.topics import Down, Up, down, up
 from fleet.gateway import link
+from fleet.gateway.broker import Access, Broker
 
 CUT_S = 5.0
 
@@ -273,6 +274,39 @@ def test_a_killed_broker_is_restarted_and_devices_use_the_second_road_meanwhile(
             assert meanwhile.status_code == 200
             assert meanwhile.json()["acked_seq"] == 2
             assert again == 3
+
+    asyncio.run(story())
+
+
+def test_a_device_that_comes_before_anybody_answers_the_broker_is_not_kept_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def story() -> None:
+        async with running(tmp_path) as gate:
+            device = await gate.enrol()
+            asked = asyncio.Event()
+            access = Broker.access
+
+            async def late(broker: Broker) -> Access:
+                found = await access(broker)
+                await asked.wait()
+                return found
+
+            before = gate.broker_pid()
+            monkeypatch.setattr(Broker, "access", late)
+            os.kill(before, signal.SIGKILL)
+            await until(_listens(gate, before), "another broker listens")
+            reader, writer = await asyncio.open_connection("127.0.0.1", gate.ports["link"], ssl=device.tls())
+            writer.write(
+                packet(0x10, b"\x00\x04MQTT\x04\x02\x00\x3c" + len(device.id).to_bytes(2, "big") + device.id.encode())
+            )
+            await asyncio.sleep(0.5)  # the broker asks, and nobody is there
+            asked.set()
+            async with asyncio.timeout(CUT_S):
+                assert await reader.read() == b""
+            writer.transport.abort()
+
+            assert await _link_again(device) == 1
 
     asyncio.run(story())
 
