@@ -62,6 +62,8 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=.:tests/fixtures:tests/faults:bench/agent $(BIN)/mypy --explicit-package-bases bench/__main__.py bench/agent/*.py
+	MYPYPATH=.:tests/fixtures:bench/fleet $(BIN)/mypy --explicit-package-bases bench/fleet/*.py
 	$(BIN)/lint-imports
 
 bench: $(READY) $(PARTS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from _feed import Wire
 
-from agent.adapters.local import ask
+from agent.adapters.local_api import ask
 from agent.settings import StateDir
 from firmware_sim.scenarios.stage import Stage
 from firmware_sim.scenarios.world import SERVER, World

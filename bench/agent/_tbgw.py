@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from firmware_sim.scenarios.stage import Stage, free_ports
 
@@ -72,7 +73,7 @@ class Platform:
         self.numbers: set[int] = set()
         self.received = 0  # readings, doubled ones included
         self._lock = threading.Lock()
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="platform")
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="platform")
         self._client.on_connect = self._subscribe
         self._client.on_message = self._take
         self._client.connect("127.0.0.1", port)

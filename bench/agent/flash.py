@@ -23,7 +23,7 @@ from outbox import written_bytes
 from agent.adapters import buffer, migrate
 from agent.adapters.buffer import Buffer
 from agent.core.config import DEFAULT_FLUSH_S
-from agent.core.shedding import MIB
+from agent.core.shedding import MIB, Budget
 from agent.ports import Reading
 from agent.services.record import Boot, Recorder
 from agent.services.restore import restore
@@ -79,11 +79,11 @@ class Hand:
 async def measure(choice: Choice, rate: int, path: Path) -> Cost:
     """Return what a reading costs."""
     log_bytes = choice.log_mib * MIB
-    migrate.PAGE_BYTES = buffer.PAGE_BYTES = choice.page_bytes
+    migrate.PAGE_BYTES = buffer.PAGE_BYTES = choice.page_bytes  # type: ignore[attr-defined] # fixed, but not here
     buffer.CHECKPOINT_BYTES = log_bytes
     migrate.migrate(str(path))
     clock, feed = Hand(), _feed(rate)
-    async with Buffer.open(path, budget=buffer.Budget(most_log_bytes=3 * log_bytes)) as store:
+    async with Buffer.open(path, budget=Budget(most_log_bytes=3 * log_bytes)) as store:
         boot = Boot("boot", lambda: Clock.SYNCED)
         recorder = Recorder(store, clock, boot, await restore(store), random.Random(1).random)  # noqa: S311 - no secret
         count = commits = 0

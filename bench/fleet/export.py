@@ -33,6 +33,7 @@ from sqlalchemy import Engine  # noqa: E402
 from fleet.api.export import _lines  # noqa: E402 - what the server does for an answer, without its socket
 from fleet.core.chunk import Rows, decode  # noqa: E402
 from fleet.core.column import values_of  # noqa: E402
+from fleet.core.line import Place  # noqa: E402
 from fleet.core.names import Names  # noqa: E402
 from fleet.core.rollup import DAY_US  # noqa: E402
 from fleet.core.sealing import cut  # noqa: E402
@@ -85,13 +86,13 @@ def answer(engine: Engine, devices: int) -> float:
     """Return the seconds that the server works for all answers, without its socket."""
     ids = [f"swarm-{number:06}" for number in range(devices)]
     begun = time.perf_counter()
-    place: export.Place | None = export.Place(0)
+    place: Place | None = Place(0)
     with engine.connect() as conn:
         while place is not None:
             wanted = Wanted(ids, Names(), place.t_us, 2**62, place.after)
             *_, end = _lines(export.readings(conn, wanted))
             said = json.loads(end)
-            place = None if said["next_us"] is None else export.Place(said["next_us"], said["after"])
+            place = None if said["next_us"] is None else Place(said["next_us"], said["after"])
     return time.perf_counter() - begun
 
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from _store import KINDS, database
-from kills import doomed, kill_under_load
+from killing import doomed, kill_under_load
 
 LAP_S = 60.0  # of one swarm; the next one goes on with the same devices
 

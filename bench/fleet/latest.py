@@ -66,7 +66,7 @@ async def measure(url: str, secret: str, devices: int) -> None:
     """Print the figures."""
     async with Database.open(url) as db:
         nothing: Any = None
-        app = create_app(Services(db, nothing, nothing, now_us=lambda: T0_US))
+        app = create_app(Services(db, link=nothing, issue_claims=nothing, replay=nothing, now_us=lambda: T0_US))
         transport = httpx.ASGITransport(app)
         headers = {"Authorization": f"Bearer {secret}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://bench/api/v1", headers=headers) as http:

@@ -31,8 +31,8 @@ from sqlalchemy import Connection, Engine, insert, text  # noqa: E402
 from agent.wire.codec import encode, encode_batch  # noqa: E402
 from agent.wire.messages import Batch, Clock, ConfigOutcome, Lane, Reported, Segment, Series  # noqa: E402
 from firmware_sim import catalogue  # noqa: E402
+from fleet.core.intake import Span  # noqa: E402
 from fleet.store import batch, chart, latest, schema, seal  # noqa: E402
-from fleet.store.batch import Span  # noqa: E402
 
 T0_US = 1_780_000_000_000_000 // 86_400_000_000 * 86_400_000_000
 DAY_S = 86_400
@@ -73,6 +73,13 @@ def seal_all(engine: Engine, device_id: str) -> None:
             more = made is not None and seal.apply(conn, made, now_us=T0_US) and made.more
 
 
+_SIZE = text(
+    """SELECT pg_total_relation_size(root) + coalesce(
+        (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(root) WHERE relid <> root), 0
+    ) FROM (SELECT cast(:name AS regclass) AS root) AS it"""
+)
+
+
 def sizes(engine: Engine) -> dict[str, int]:
     """Return bytes of pages in use, by table and index."""
     if engine.dialect.name == "sqlite":
@@ -81,8 +88,7 @@ def sizes(engine: Engine) -> dict[str, int]:
             return {name: int(size) for name, size in found}
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         conn.exec_driver_sql("VACUUM")
-        size = text("SELECT pg_total_relation_size(cast(:name AS regclass))")
-        return {name: int(conn.execute(size, {"name": name}).scalar_one()) for name in ("chunk", "rollup")}
+        return {name: int(conn.execute(_SIZE, {"name": name}).scalar_one()) for name in ("chunk", "rollup")}
 
 
 def at_rest(kind: str, days: float, devices: int) -> None:

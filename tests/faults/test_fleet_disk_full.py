@@ -14,7 +14,7 @@ import httpx
 import pytest
 from agents import until
 from databases import postgres
-from kills import Doomed, swarming
+from killing import Doomed, swarming
 
 pytestmark = [pytest.mark.xdist_group("loss"), pytest.mark.timeout(240)]
 

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from kills import doomed, kill_under_load
+from killing import doomed, kill_under_load
 
 pytest_plugins = ("databases",)
 pytestmark = [pytest.mark.xdist_group("loss"), pytest.mark.timeout(240)]

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import pytest
 
-from agent.adapters.local import ask
+from agent.adapters.local_api import ask
 from agent.errors import Unavailable
 from firmware_sim.scenarios.cast import FREEZER, config
 from firmware_sim.scenarios.stage import Stage
