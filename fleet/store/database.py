@@ -8,7 +8,8 @@ have no effect but through its connection.
 
 Works of one kind can be done together: `submit` hands each as an item to a *bulk*, a function of a connection and of
 all its items that wait side by side. Items stand behind works, so that what somebody waits for passes a backlog; one
-transaction always takes some of both.
+transaction always takes some of both. Works begin a transaction at once, items gather for a moment after the one before
+(docs/decisions/0258).
 
 What works append to `event` (store/event.py) is written at the end of the transaction, and handed to subscribers after
 COMMIT (store/follow.py).
@@ -42,7 +43,8 @@ T = TypeVar("T")
 
 MAX_QUEUED_WORKS = 4096  # works that wait, and as many items; beyond it, Busy
 MAX_GROUP_WORKS = 512  # works and items in one transaction: bounds how long its first one waits for the commit
-LEAST_GROUP_ITEMS = 128  # of them, for items that wait behind works
+LEAST_GROUP_ITEMS = 128  # of them, for items that wait behind works; so many begin a group at once
+GATHER_S = 0.01  # after a transaction, in which fewer items gather: each costs milliseconds, whatever is in it
 RETRY_FOR_S = 8.0  # that a group is tried again, where nothing was committed: a database that restarts is waited for
 RETRY_S = 0.05  # before the second attempt, doubled for each further one …
 MAX_RETRY_S = 0.5  # … up to this
@@ -244,7 +246,8 @@ class Database:
             if len(queue) >= MAX_QUEUED_WORKS:
                 raise Busy(f"{MAX_QUEUED_WORKS} writes wait already", retry_after_s=1)
             queue.append(waiting)
-            self._wake.notify()
+            if queue is self._works or len(queue) in {1, LEAST_GROUP_ITEMS}:
+                self._wake.notify()
 
     def _refuse_when_closing(self) -> None:
         if self._closing:
@@ -270,20 +273,29 @@ class Database:
     # The writer thread.
 
     def _write_forever(self) -> None:
+        ended_s = -GATHER_S
         while True:
             with self._wake:
-                while not self._works and not self._items and not self._closing:
-                    self._wake.wait()
+                self._await_group(ended_s + GATHER_S)
                 group = self._next_group()
             if not group:
                 return
             answered, has_events = self._commit(group)
+            ended_s = monotonic()
             by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, _Outcome]]] = {}
             for waiting, outcome in answered:
                 by_loop.setdefault(waiting.loop, []).append((waiting, outcome))
             for loop, its in by_loop.items():
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(self._deliver, its, has_events)
+
+    def _await_group(self, items_from_s: float) -> None:
+        """Wait for what begins a group: a work, many items, or, from a moment on (monotonic), any item."""
+        while not self._works and not self._closing and len(self._items) < LEAST_GROUP_ITEMS:
+            left_s = items_from_s - monotonic() if self._items else None
+            if left_s is not None and left_s <= 0:
+                return
+            self._wake.wait(left_s)
 
     def _next_group(self) -> list[_Waiting]:
         items = min(len(self._items), max(LEAST_GROUP_ITEMS, MAX_GROUP_WORKS - len(self._works)))

@@ -184,6 +184,44 @@ def test_too_many_waiting_writes_are_refused_as_busy(sqlite_url: str, monkeypatc
     assert [type(result) for result in results[1:4]] == [int, int, int]
 
 
+def test_items_gather_for_a_moment_after_a_transaction_and_neither_works_nor_many_items_wait_for_it(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    groups: list[list[int]] = []
+
+    def keep(_conn: Connection, items: Sequence[int]) -> list[None]:
+        groups.append(list(items))
+        return [None for _ in items]
+
+    async def story() -> None:
+        async with Database.open(sqlite_url) as db:
+
+            async def have(*items: int) -> None:
+                answers = [asyncio.get_running_loop().create_future() for _ in items]
+                for item, answer in zip(items, answers, strict=True):
+                    db.submit(keep, item, partial(database.settle, answer))
+                await asyncio.gather(*answers)
+
+            await have(1)
+            monkeypatch.setattr(database, "GATHER_S", 0.5)
+            await have(2)
+            async with asyncio.TaskGroup() as together:
+                for n in (3, 4, 5):
+                    together.create_task(have(n))
+                    await asyncio.sleep(0.05)  # apart, and yet together
+            monkeypatch.setattr(database, "GATHER_S", 3600.0)
+            await have(6, 7)  # the moment began before that
+            await have(*range(8, 8 + database.LEAST_GROUP_ITEMS))
+            waiting = asyncio.create_task(have(1000))
+            await asyncio.sleep(0.05)
+            await db.write(lambda _conn: None)  # it takes along what waits
+            await waiting
+
+    run(asyncio.wait_for(story(), 60))
+
+    assert [len(group) for group in groups if group[0] in {3, 8, 1000}] == [3, database.LEAST_GROUP_ITEMS, 1]
+
+
 async def streamed(db: Database) -> int:
     return sum([len(part) async for part in db.stream(lambda conn: iter(event.page(conn)))])
 
