@@ -27,7 +27,7 @@ from agent.adapters import lookup, systemd
 from agent.adapters.buffer import Buffer
 from agent.adapters.clock import DeviceClock, SystemClock, boot_id
 from agent.adapters.files import replace_file, set_aside
-from agent.adapters.local import answering
+from agent.adapters.local_api import answering
 from agent.adapters.lock import held
 from agent.adapters.log import tail
 from agent.adapters.mqtt import connect
@@ -62,6 +62,7 @@ from agent.settings import Identity, StateDir, load_identity
 from agent.wire.codec import encode
 from agent.wire.document import DocumentError
 from agent.wire.messages import Clock, Lane, RoadHealth
+from agent.wire.units import US_PER_S
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,6 @@ FLUSH_DEADLINE_S = 1.5  # to commit what was read, at the end
 LAST_SYNC_S = 1.5  # for the fleet to take it
 DAMAGED = ".damaged"  # what `set_aside` adds to the name of a damaged file
 LOOK_S = 0.05  # between looks whether it has
-US_PER_S = 1_000_000
 
 
 async def run(state: StateDir, config: Path | None, clock: SystemClock) -> None:

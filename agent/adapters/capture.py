@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from agent.core.capture import Capture, Entry, Header, entry_line, header_line
 from agent.errors import Unavailable
 from agent.ports import Chunk, Clock, LineErrors, Link, Ports, PortSettings
-
-US_PER_S = 1_000_000
+from agent.wire.units import US_PER_S
 
 
 class RecordingPorts:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent import __version__
 from agent.adapters.clock import SystemClock
-from agent.adapters.local import ask
+from agent.adapters.local_api import ask
 from agent.adapters.lock import holder
 from agent.adapters.peek import opened
 from agent.adapters.service import USER

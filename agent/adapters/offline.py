@@ -7,8 +7,7 @@ from agent.adapters.standing import load_local, load_standing, local_status
 from agent.core.local import without_password
 from agent.core.status import VERSION, BufferStatus, ClockStatus, LatestStatus, Status, SyncStatus, certificate, iso
 from agent.settings import StateDir, load_identity
-
-US_PER_S = 1_000_000
+from agent.wire.units import US_PER_S
 
 
 def read_offline(state: StateDir, clock: SystemClock) -> Status:

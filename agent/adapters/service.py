@@ -14,12 +14,13 @@ from pathlib import Path
 import agent
 from agent import __version__
 from agent.adapters.install import FILES, UNIT, Step
-from agent.adapters.local import ask
-from agent.core.status import US_PER_S, Status
+from agent.adapters.local_api import ask
+from agent.core.status import Status
 from agent.errors import Misconfigured, Unavailable
 from agent.settings import DEFAULT_STATE, StateDir
 from agent.wire.codec import decode
 from agent.wire.errors import WireError
+from agent.wire.units import US_PER_S
 
 SYSTEMD = Path("/run/systemd/system")  # sd_booted(3): there if systemd is the service manager
 UDEV = Path("/run/udev/control")  # there if udev runs; in a container the host's does, and makes the devices

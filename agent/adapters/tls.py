@@ -21,10 +21,10 @@ from typing import Any
 from agent.errors import Misconfigured
 from agent.settings import CREDENTIAL, SEALED, Identity
 from agent.wire.limits import MAX_TIME_US
+from agent.wire.units import US_PER_S
 
 NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python does not name
 NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID
-US_PER_S = 1_000_000
 
 
 class FleetContext(ssl.SSLContext):

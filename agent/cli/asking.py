@@ -6,7 +6,7 @@ from typing import TypeVar
 import click
 
 from agent.adapters.clock import SystemClock
-from agent.adapters.local import ask
+from agent.adapters.local_api import ask
 from agent.core.moment import parse_moment
 from agent.errors import Misconfigured, Unavailable
 from agent.settings import StateDir

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from agent.adapters.local import ask
+from agent.adapters.local_api import ask
 from agent.adapters.standing import load_local, load_standing, local_status
 from agent.cli import options
 from agent.errors import Misconfigured, Unavailable

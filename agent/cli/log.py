@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from agent.adapters.local import ask
+from agent.adapters.local_api import ask
 from agent.cli import options
 from agent.cli.asking import as_json
 from agent.core.answers import LogTail

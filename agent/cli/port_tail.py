@@ -9,11 +9,11 @@ from agent.adapters.clock import SystemClock
 from agent.adapters.serial_port import SerialPorts
 from agent.cli.line import line_options, settings_of, told_to_stop
 from agent.ports import Chunk, PortSettings
+from agent.wire.units import US_PER_S
 
 LOOK_S = 0.2  # between looks whether to stop
 MAX_LINE_BYTES = 1024  # shown as one line at most
 BYTES_A_ROW = 16
-US_PER_S = 1_000_000
 
 
 @click.command("tail", short_help="Show what comes on PORT, each line with its time.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from agent.adapters.clock import SystemClock
-from agent.adapters.local import ask
+from agent.adapters.local_api import ask
 from agent.adapters.offline import read_offline
 from agent.cli import options
 from agent.core.status import Status, render

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from agent.core.uplink_events import Gate
 from agent.wire.document import Table
 from agent.wire.messages import MeteringHealth
+from agent.wire.units import US_PER_S
 
-US_PER_S = 1_000_000
 DAY_S = 86_400
 LEAST_BYTES_PER_DAY = 500_000  # below, the calls alone would take it
 MOST_BYTES_PER_DAY = 10**12

@@ -8,11 +8,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.core.status import NOTHING_WRITTEN, US_PER_S, FlashStatus, LatestStatus, ago, flash_words, iso, shown_value
+from agent.core.status import NOTHING_WRITTEN, FlashStatus, LatestStatus, ago, flash_words, iso, shown_value
 from agent.rules.phase import Phase, RuleState, unpack
 from agent.rules.rule import Rule
 from agent.wire.limits import MAX_TIME_US
 from agent.wire.messages import Value
+from agent.wire.units import US_PER_S
 
 VERSION = 1
 DEFAULT_LIMIT = 1000

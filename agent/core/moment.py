@@ -3,7 +3,8 @@
 import re
 from datetime import UTC, datetime
 
-US_PER_S = 1_000_000
+from agent.wire.units import US_PER_S
+
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)")

@@ -19,9 +19,9 @@ from agent.rules.engine import Change, Judge
 from agent.rules.rule import Rule
 from agent.wire.limits import MAX_TIME_US, MIN_TIME_US
 from agent.wire.messages import Value
+from agent.wire.units import US_PER_S
 
 MAX_RECORDED = 5_000_000  # readings in one recording: they are sorted in memory
-US_PER_S = 1_000_000
 
 
 class Unreadable(ValueError):

@@ -24,8 +24,8 @@ from fnmatch import fnmatchcase
 from agent.ports import Reading
 from agent.wire.document import Table
 from agent.wire.messages import Value
+from agent.wire.units import US_PER_S
 
-US_PER_S = 1_000_000
 GRACE_US = 2 * US_PER_S  # a window is closed this long after its end where no reading closes it
 MAX_S = 7 * 86_400.0
 MAX_SAMPLINGS = 256  # of one source

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from agent.core.local import Override
 from agent.core.token import FILE, place_in_words
 from agent.wire.messages import ConfigOutcome, LineHealth, MeteringHealth, Reported, SlaveHealth, SourceHealth, Value
+from agent.wire.units import US_PER_S
 
-US_PER_S = 1_000_000
 US_PER_DAY = 86_400 * US_PER_S
 DAYS_LEFT_WARNING = 14
 CLOCKS = {  # in words

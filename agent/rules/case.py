@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agent.rules.condition import Absent, Memory, Plain, Remembering, Several
-from agent.rules.condition.kind import US_PER_S, Move
+from agent.rules.condition.kind import Move
 from agent.rules.phase import ANNOUNCED, NEXT, Change, Phase, RuleState, Verdict
 from agent.rules.rule import Rule
 from agent.wire.messages import Value
+from agent.wire.units import US_PER_S
 
 NOTHING: tuple[Change, ...] = ()
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.wire.document import Table
+from agent.wire.units import US_PER_S
 
-US_PER_S = 1_000_000
 MAX_INTERVAL_S = 2 * 86_400.0
 
 

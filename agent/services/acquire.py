@@ -36,11 +36,11 @@ from agent.ports import (
 )
 from agent.wire.limits import MAX_SLAVES, MAX_TEXT_CHARS
 from agent.wire.messages import LineHealth, SlaveHealth, SourceHealth
+from agent.wire.units import US_PER_S
 
 LOOK_S = 0.25  # between looks for a path that is gone
 RETRY_S = 1.0  # between tries to open a port that is there
 JITTER_US = 100_000  # a reading dated this little before the one before it is dated like it: two clocks were read
-US_PER_S = 1_000_000
 SECONDS_PER_MINUTE = 60
 
 OnReadings = Callable[[Sequence[Reading]], None]

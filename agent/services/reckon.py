@@ -19,9 +19,9 @@ from agent.services.record import Recorder
 from agent.services.restore import Restored
 from agent.wire.messages import Clock as ClockState
 from agent.wire.messages import Lane
+from agent.wire.units import US_PER_S
 
 KEPT_KEY = "clock"
-US_PER_S = 1_000_000
 LOOK_S = 1.0
 PAUSE_S = 0.01  # between two steps of dating: what is read now comes first
 NTP_ERROR_US = 1_000  # two clocks are read one after the other

@@ -20,8 +20,7 @@ from agent.core.token import FILE
 from agent.ports import Clock
 from agent.services.health import Backlog
 from agent.wire.messages import Health, MeteringHealth, Newest, Reported, SourceHealth
-
-US_PER_S = 1_000_000
+from agent.wire.units import US_PER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from fleet.api import (
 from fleet.api.access import known_parameters
 from fleet.api.bound import BoundBody
 from fleet.api.problem import Problem, answer_crash, answer_error, answer_http, answer_validation
-from fleet.api.turns import Turns
+from fleet.api.slots import Slots
 from fleet.errors import Busy, FleetError
 from fleet.services import Services
 
@@ -100,7 +100,7 @@ def create_app(services: Services) -> FastAPI:
         },
     )
     app.state.services = services
-    app.state.turns = Turns(prom.AT_ONCE, prom.MAX_WAITING)
+    app.state.slots = Slots(prom.AT_ONCE, prom.MAX_WAITING)
     api = APIRouter(prefix=BASE, dependencies=[Depends(known_parameters)])
     for noun in NOUNS:
         api.include_router(noun.router)

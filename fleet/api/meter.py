@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import Connection
 
 from agent.wire.limits import MIN_TIME_US
+from agent.wire.units import US_PER_S
 from fleet.api.access import Given, Reader
 from fleet.api.across import Select, parsed
 from fleet.api.page import NO_NUL, DeviceId, FromTime, Model, SeriesName, ToTime
@@ -27,7 +28,6 @@ from fleet.store import across, device, latest, meter
 
 router = APIRouter(tags=["meters"])
 
-US_PER_S = 1_000_000
 DAY_US = 86_400 * US_PER_S
 MAX_PERIODS = 10_000
 DEFAULT_GAP_S = 3600

@@ -24,10 +24,11 @@ from fastapi.routing import APIRoute
 from sqlalchemy import Connection
 
 from agent.wire.limits import MAX_TIME_US
+from agent.wire.units import US_PER_S
 from fleet.api.access import Given, Reader
 from fleet.api.problem import Forbidden
+from fleet.api.slots import Slots
 from fleet.api.times import EPOCH
-from fleet.api.turns import Turns
 from fleet.core.label import NAME, SERIES
 from fleet.core.promeval import Line
 from fleet.core.promql import PromqlError, parse, parse_matchers, parse_span
@@ -48,7 +49,6 @@ MAX_WAITING = 200  # a dashboard asks a dozen at once
 DEFAULT_LOOKBACK_US = 300_000_000  # as Prometheus has it
 MAX_LOOKBACK_US = 86_400_000_000
 HOUR_US = 3_600_000_000
-US_PER_S = 1_000_000
 
 _STATE_HELP = {
     STATES[0]: "1: the device is online or late; 0: it is offline or was never seen.",
@@ -91,11 +91,11 @@ class Asked:
     pairs: Sequence[tuple[str, str]]
     now_us: int
     services: Services
-    turns: Turns
+    slots: Slots
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run a work of the database when it is this query's turn."""
-        async with self.turns.turn():
+        async with self.slots.one():
             return await self.services.db.read(work)
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -153,7 +153,7 @@ async def asked(request: Request, services: Given, _caller: Reader) -> Asked:
             raise PromqlError("the body is no form of UTF-8") from None
     if any("\0" in value for _, value in pairs):
         raise PromqlError("a parameter holds a NUL")
-    return Asked(pairs, services.now_us(), services, request.app.state.turns)
+    return Asked(pairs, services.now_us(), services, request.app.state.slots)
 
 
 Query = Annotated[Asked, Depends(asked)]

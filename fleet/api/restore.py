@@ -20,13 +20,13 @@ from agent.wire.errors import WireError
 from agent.wire.limits import MAX_AHEAD_S
 from agent.wire.messages import Clock, Lane
 from agent.wire.topics import DEVICE_ID
+from agent.wire.units import US_PER_S
 from fleet.api.access import Admin, Caller, Given
 from fleet.api.bound import MAX_BODY_BYTES
 from fleet.api.page import NO_NUL, Model, ShortText
 from fleet.api.problem import responses
 from fleet.api.reading import NDJSON
 from fleet.core.chunk import CLOCKS, Rows
-from fleet.core.intake import US_PER_S
 from fleet.core.line import Gap, Readings, check
 from fleet.core.sealing import Gathering
 from fleet.errors import Invalid, NotFound

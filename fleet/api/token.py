@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import Field, StringConstraints
 
+from agent.wire.units import US_PER_S
 from fleet.api import page
 from fleet.api.access import Admin, Given, Reader
 from fleet.api.page import Cursor, Limit, Model, Page
@@ -16,7 +17,6 @@ from fleet.store.token import Token
 
 router = APIRouter(tags=["tokens"])
 
-US_PER_S = 1_000_000
 MAX_EXPIRES_S = 3660 * 86_400
 NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._@+-]*$"
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from agent.wire.messages import AlarmState, Lane, Severity
+from agent.wire.units import US_PER_S
 from fleet.console import machine
 from fleet.console.session import User
 from fleet.console.template import HEADERS, render
@@ -15,7 +16,6 @@ from fleet.errors import Invalid
 from fleet.services import Services
 from fleet.store import alarm, chart, config, customer, device, event, gap, latest, presence, quarantine, ticket
 
-US_PER_S = 1_000_000
 RANGES = ((900, "15 min"), (3600, "1 h"), (6 * 3600, "6 h"), (86_400, "24 h"), (7 * 86_400, "7 d"))
 SHOWN_EVENTS = 20
 SHOWN_TICKETS = 10

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from agent.wire.messages import Value
+from agent.wire.units import US_PER_S
 
 T = TypeVar("T")
 
-US_PER_S = 1_000_000
 BEFORE_US = 15 * 60 * US_PER_S
 AFTER_US = 15 * 60 * US_PER_S
 SETTLE_US = 60 * US_PER_S  # after the window, for what is still on its way

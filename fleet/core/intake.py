@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from agent.wire.errors import WireError
 from agent.wire.limits import MAX_AHEAD_S
 from agent.wire.messages import Batch, Lane, Reported
+from agent.wire.units import US_PER_S
 from fleet.core.hole import Hole, Row, find_holes
 from fleet.core.latest import Entry, Known, merge
 from fleet.core.presence import Facts
-
-US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

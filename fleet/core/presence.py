@@ -13,7 +13,7 @@ that calls once a second. What is announced in events follows this function; not
 from dataclasses import dataclass
 from enum import StrEnum
 
-US_PER_S = 1_000_000
+from agent.wire.units import US_PER_S
 
 LATE_PERIODS = 2
 LATE_GRACE_S = 5

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from agent.wire.messages import Value
+from agent.wire.units import US_PER_S
 from fleet.core import column
 from fleet.core.chunk import Rows
 from fleet.core.column import ChunkError, Ints, Reader, Values, varint
 
-US_PER_S = 1_000_000
 DAY_US = 86_400 * US_PER_S
 QUARTER_S = 900
 DAY_S = 86_400

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-US_PER_S = 1_000_000
+from agent.wire.units import US_PER_S
+
 REOPEN_US = 7 * 86_400 * US_PER_S  # trouble that comes back within this after resolved reopens the ticket
 REPEAT_US = 30 * 86_400 * US_PER_S  # … within this it is a new ticket, linked as a repeat
 CLOSE_US = 7 * 86_400 * US_PER_S  # a resolved ticket closes by itself after this

@@ -16,7 +16,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-US_PER_S = 1_000_000
+from agent.wire.units import US_PER_S
+
 MAX_DAYS = 3660  # days looked ahead for open time: beyond it a target is never due
 DAYS_A_WEEK = 7
 MINUTES_A_DAY = 24 * 60

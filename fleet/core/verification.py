@@ -12,7 +12,8 @@ from enum import StrEnum
 from itertools import pairwise
 from statistics import median
 
-US_PER_S = 1_000_000
+from agent.wire.units import US_PER_S
+
 WINDOW_SAMPLES = 20  # sample periods
 WINDOW_LEAST_US = 30 * 60 * US_PER_S
 SLOTS = 10  # of a window: each is two sample periods or more

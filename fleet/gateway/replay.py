@@ -7,9 +7,10 @@ from sqlalchemy import Connection
 from agent.wire.errors import WireError
 from agent.wire.limits import MAX_AHEAD_S
 from agent.wire.messages import Lane
+from agent.wire.units import US_PER_S
 from fleet.clock import now_us
 from fleet.core.actor import Actor
-from fleet.core.intake import US_PER_S, find_ahead
+from fleet.core.intake import find_ahead
 from fleet.errors import Refused
 from fleet.gateway import lanes
 from fleet.gateway.decode import decode_batch

@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection
 
+from agent.wire.units import US_PER_S
 from fleet.clock import now_us
 from fleet.errors import FleetError
 from fleet.store import lease
@@ -21,7 +22,6 @@ from fleet.store.database import Database, Works
 
 T = TypeVar("T")
 
-US_PER_S = 1_000_000
 LEASE_PERIODS = 3  # a lease outlives this many turns
 MAX_HOLDER_CHARS = 64
 MIN_LEASE_S = 10.0

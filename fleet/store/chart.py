@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from agent.wire.messages import Value
+from agent.wire.units import US_PER_S
 from fleet.core import column
 from fleet.core.chunk import UNSURE_CLOCKS
 from fleet.core.column import Floats, Ints, Values
-from fleet.core.rollup import DAY_S, QUARTER_S, US_PER_S, start_of
+from fleet.core.rollup import DAY_S, QUARTER_S, start_of
 from fleet.store import query, rollup, seal
 from fleet.store.gap import KeptGap
 from fleet.store.query import Block

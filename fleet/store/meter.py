@@ -16,11 +16,12 @@ from operator import itemgetter
 import numpy as np
 from sqlalchemy import Connection, select
 
+from agent.wire.units import US_PER_S
 from fleet.core import column, meter
 from fleet.core import rollup as rollup_core
 from fleet.core.chunk import Rows
 from fleet.core.meter import Meter, Strides, Usage
-from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S, US_PER_S, Windows, start_of
+from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S, Windows, start_of
 from fleet.store import query, rollup, seal
 from fleet.store.query import Block
 from fleet.store.schema import rollup as table

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select
 
+from agent.wire.units import US_PER_S
 from fleet.store.lease import clock_us
 from fleet.store.schema import lease
 from fleet.store.schema import node as table
@@ -14,7 +15,6 @@ from fleet.store.upsert import upsert
 
 GONE_S = 15  # after which a node that says nothing is gone
 FORGOTTEN_S = 86_400  # after which it is forgotten
-US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

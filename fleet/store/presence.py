@@ -4,18 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
 
+from agent.wire.units import US_PER_S
 from fleet.core.actor import FLEET
 from fleet.core.event import Event
-from fleet.core.presence import (
-    LATE_GRACE_S,
-    LATE_PERIODS,
-    OFFLINE_GRACE_S,
-    OFFLINE_PERIODS,
-    US_PER_S,
-    Facts,
-    Presence,
-    judge,
-)
+from fleet.core.presence import LATE_GRACE_S, LATE_PERIODS, OFFLINE_GRACE_S, OFFLINE_PERIODS, Facts, Presence, judge
 from fleet.store import event, intake
 from fleet.store.schema import device
 from fleet.store.schema import presence as table

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
+from agent.wire.units import US_PER_S
 from fleet.core import rollup as core
 from fleet.core.rollup import Envelope, Windows, part_of
 from fleet.store.schema import rollup as table
@@ -67,7 +68,7 @@ def _bodies(  # noqa: PLR0913, PLR0917 - which, of what length, from, to
 
 def part(conn: Connection, device_id: str, series: str, step_s: int, from_us: int) -> Windows | None:
     """Return the windows of one row, which begins at `from_us`; None if there is none."""
-    return next(windows(conn, device_id, series, step_s, from_us, from_us + 1 + core.US_PER_S * step_s * 95), None)
+    return next(windows(conn, device_id, series, step_s, from_us, from_us + 1 + US_PER_S * step_s * 95), None)
 
 
 def put(conn: Connection, device_id: str, made: Made) -> None:

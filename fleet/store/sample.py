@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import Connection
 
+from agent.wire.units import US_PER_S
 from fleet.core.column import Floats, Ints, Values
 from fleet.core.promql import Over
-from fleet.core.rollup import DAY_S, QUARTER_S, US_PER_S, Windows, start_of
+from fleet.core.rollup import DAY_S, QUARTER_S, Windows, start_of
 from fleet.errors import Invalid
 from fleet.store import query, rollup, seal
 from fleet.store.query import Block

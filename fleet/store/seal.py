@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
+from agent.wire.units import US_PER_S
 from fleet.core import chunk as chunk_core
 from fleet.core import rollup as rollup_core
 from fleet.core.chunk import CLOCKS, Rows, sensor_of
 from fleet.core.column import MAX_ROWS
-from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S, US_PER_S, Windows, part_of, start_of
+from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S, Windows, part_of, start_of
 from fleet.core.sealing import Gathering, by_day, cut, merged
 from fleet.store import body, chunk, rollup
 from fleet.store.batch import bodies

@@ -17,7 +17,7 @@ from agent.adapters import lookup
 from agent.adapters.buffer import Buffer
 from agent.adapters.clock import SystemClock
 from agent.adapters.enrol import enrol
-from agent.adapters.local import answering, ask
+from agent.adapters.local_api import answering, ask
 from agent.core.answers import ReadingsQuestion
 from agent.core.export import Format, batched, reading_line
 from agent.core.outbox import Columns, Moment

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from seals import Shelf, a_shelf, a_store
 
 from agent.wire.messages import AlarmState, Clock, Segment, Series, Value
-from fleet.api.turns import Turns
+from fleet.api.slots import Slots
 from fleet.core import promql
 from fleet.core.actor import Scope
 from fleet.core.label import Matcher, Operator
@@ -255,10 +255,10 @@ def test_a_token_is_needed(sqlite_url: str):
 
 def test_queries_go_a_few_at_a_time_and_too_many_are_refused():
     async def story() -> tuple[list[str], str]:
-        turns, said = Turns(at_once=1, waiting=1), []
+        slots, said = Slots(at_once=1, waiting=1), []
 
         async def ask(name: str, end: asyncio.Event) -> None:
-            async with turns.turn():
+            async with slots.one():
                 said.append(name)
                 await end.wait()
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fleet.core.presence import US_PER_S, Facts, Presence, is_stale, judge
+from agent.wire.units import US_PER_S
+from fleet.core.presence import Facts, Presence, is_stale, judge
 
 SEEN_US = 1_000 * US_PER_S
 

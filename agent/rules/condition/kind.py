@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-US_PER_S = 1_000_000
+from agent.wire.units import US_PER_S
 
 Memory = tuple[Any, ...]
 

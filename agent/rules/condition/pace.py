@@ -8,9 +8,10 @@ state is unknown until the window has filled again.
 
 from dataclasses import dataclass
 
-from agent.rules.condition.kind import US_PER_S, Memory, Move, seconds
+from agent.rules.condition.kind import Memory, Move, seconds
 from agent.rules.condition.limit import Above, Limit
 from agent.wire.messages import Value
+from agent.wire.units import US_PER_S
 
 PARTS = 16
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
-from agent.rules.condition.kind import US_PER_S
 from agent.rules.condition.limit import Above, Below, Equals, Limit, Outside
 from agent.rules.condition.one import Condition
 from agent.rules.condition.pace import Rate, Step
@@ -17,6 +16,7 @@ from agent.rules.condition.silence import Absent
 from agent.rules.condition.still import Changed, Stuck
 from agent.wire.document import Table
 from agent.wire.limits import MAX_VALUE_CHARS
+from agent.wire.units import US_PER_S
 
 DEFAULT_HYSTERESIS_RATIO = 0.05  # of the limit
 DEFAULT_WINDOW_S = 60.0

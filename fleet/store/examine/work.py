@@ -2,9 +2,9 @@
 
 from sqlalchemy import Connection, func, select
 
+from agent.wire.units import US_PER_S
 from fleet.core.finding import Finding, fail, warn
 from fleet.core.partition import SPLITS
-from fleet.core.rollup import US_PER_S
 from fleet.store import partition
 from fleet.store.examine.check import Ask, Check, Part
 from fleet.store.schema import batch, lease, quarantine
