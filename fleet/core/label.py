@@ -25,7 +25,7 @@ Labels = Mapping[str, str]
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_:]")
 _PIECE = re.compile(
     r"""(?P<group>\((?!\?)|\(\?:)|(?P<close>\))|(?P<bar>\|)|(?P<repeat>[*+?]\??)"""
-    r"""|(?P<one>\\[^a-zA-Z0-9]|\\[dDsSwW]|\[\^?\]?(?:\\.|[^\]\\])*\]|[^\\()\[\]{}*+?|])""",
+    r"""|(?P<one>\\[^a-zA-Z0-9]|\\[dDsSwW]|\[\^?\]?(?:\\.|(?!--|&&|~~|\|\|)[^\[\]\\])*\]|[^\\()\[\]{}*+?|])""",
     re.DOTALL,
 )
 

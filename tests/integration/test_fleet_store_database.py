@@ -184,42 +184,53 @@ def test_too_many_waiting_writes_are_refused_as_busy(sqlite_url: str, monkeypatc
     assert [type(result) for result in results[1:4]] == [int, int, int]
 
 
-def test_items_gather_for_a_moment_after_a_transaction_and_neither_works_nor_many_items_wait_for_it(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-):
-    groups: list[list[int]] = []
+class Groups(list[list[int]]):
+    """Items, as they were done together."""
 
-    def keep(_conn: Connection, items: Sequence[int]) -> list[None]:
-        groups.append(list(items))
+    def keep(self, _conn: Connection, items: Sequence[int]) -> list[None]:
+        self.append(list(items))
         return [None for _ in items]
 
+    async def have(self, db: Database, *items: int) -> None:
+        """Have items done, and wait until they are."""
+        answers = [asyncio.get_running_loop().create_future() for _ in items]
+        for item, answer in zip(items, answers, strict=True):
+            db.submit(self.keep, item, partial(database.settle, answer))
+        await asyncio.gather(*answers)
+
+
+def test_items_gather_after_a_transaction_until_there_is_a_work_or_many_of_them(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(database, "GATHER_S", 3600.0)
+    groups, many = Groups(), list(range(database.LEAST_GROUP_ITEMS))
+
     async def story() -> None:
-        async with Database.open(sqlite_url) as db:
+        async with Database.open(sqlite_url) as db, asyncio.timeout(60):
+            await groups.have(db, 1)  # nothing was before it
+            waiting = [asyncio.create_task(groups.have(db, n)) for n in (2, 3, 4)]
+            done, _ = await asyncio.wait(waiting, timeout=0.1)
+            assert not done
+            await db.write(lambda _conn: None)
+            await asyncio.gather(*waiting)
+            await groups.have(db, *many)
 
-            async def have(*items: int) -> None:
-                answers = [asyncio.get_running_loop().create_future() for _ in items]
-                for item, answer in zip(items, answers, strict=True):
-                    db.submit(keep, item, partial(database.settle, answer))
-                await asyncio.gather(*answers)
+    run(story())
 
-            await have(1)
-            monkeypatch.setattr(database, "GATHER_S", 0.5)
-            await have(2)
-            async with asyncio.TaskGroup() as together:
-                for n in (3, 4, 5):
-                    together.create_task(have(n))
-                    await asyncio.sleep(0.05)  # apart, and yet together
-            monkeypatch.setattr(database, "GATHER_S", 3600.0)
-            await have(6, 7)  # the moment began before that
-            await have(*range(8, 8 + database.LEAST_GROUP_ITEMS))
-            waiting = asyncio.create_task(have(1000))
-            await asyncio.sleep(0.05)
-            await db.write(lambda _conn: None)  # it takes along what waits
-            await waiting
+    assert groups == [[1], [2, 3, 4], many]
 
-    run(asyncio.wait_for(story(), 60))
 
-    assert [len(group) for group in groups if group[0] in {3, 8, 1000}] == [3, database.LEAST_GROUP_ITEMS, 1]
+def test_items_that_gathered_go_on_their_own_when_the_moment_is_over(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database, "GATHER_S", 0.3)
+
+    async def story() -> float:
+        async with Database.open(sqlite_url) as db, asyncio.timeout(60):
+            await Groups().have(db, 1)
+            begun_s = asyncio.get_running_loop().time()
+            await Groups().have(db, 2)
+            return asyncio.get_running_loop().time() - begun_s
+
+    assert run(story()) > 0.1
 
 
 async def streamed(db: Database) -> int:

@@ -402,6 +402,12 @@ def test_a_regular_expression_is_refused_or_means_what_it_means_to_python(text: 
     assert named is None or fits is (value in named)
 
 
+@pytest.mark.parametrize("text", ["[[:alpha:]]+", "[a[b]", "[a--b]", "[a&&b]", "[a||b]", "[a~~b]"])
+def test_a_set_that_python_reads_otherwise_than_prometheus_or_may_one_day_is_refused(text: str):
+    with pytest.raises(ValueError, match="which is not supported"):
+        Matcher("x", Operator.MATCHES, text).fits({"x": "a"})
+
+
 @given(st.text(st.sampled_from("board_temp{}[]()=~!\"'.*5mby ,+-/sumrate<>"), max_size=60))
 def test_no_query_breaks_the_parser(text: str):
     with suppress(promql.PromqlError):
