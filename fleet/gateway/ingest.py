@@ -36,6 +36,7 @@ from fleet.gateway import lanes
 from fleet.gateway.aside import Aside
 from fleet.gateway.decode import decode_batch, decode_raw, is_events
 from fleet.gateway.glance import glance
+from fleet.gateway.places import Places
 from fleet.store import alarm, batch, config, event, gap, intake, latest, mark, presence, quarantine, reported, rule
 from fleet.store.database import Database, Done, settle
 from fleet.store.device import unknown
@@ -138,7 +139,7 @@ class Ingest:
         self._taking_bytes = 0
         self._taking_raw_bytes = 0
         self._aside = Aside(DECODE_AT_ONCE)
-        self._taking_of: dict[str, int] = {}  # batches by device
+        self._taking_of = Places()  # batches by device
         self._pace = Pace(policy.next_s)
         self._of_device = Limit(policy.device_readings_s)
         self._of_product = Limit(policy.product_readings_s)
@@ -378,7 +379,7 @@ class Ingest:
         Events pass where telemetry does not: alarms above all must come through a server that is behind.
         """
         device_id, size_bytes = taken.device_id, len(taken.payload)
-        if self._taking_of.get(device_id, 0) >= MAX_TAKING_OF_ONE:
+        if self._taking_of.taken(device_id) >= MAX_TAKING_OF_ONE:
             raise Busy(f"{MAX_TAKING_OF_ONE} batches of {device_id} are on their way", retry_after_s=self._next_s())
         full = self._taking_batches >= MAX_TAKING_BATCHES
         if full and self._taking_batches >= MAX_TAKING_BATCHES + MAX_TAKING_EVENTS * is_events(taken.payload):
@@ -393,7 +394,7 @@ class Ingest:
             raise Busy(text, retry_after_s=math.ceil(owed_s))
         self._taking_batches += 1
         self._taking_bytes += size_bytes
-        self._taking_of[device_id] = self._taking_of.get(device_id, 0) + 1
+        self._taking_of.take(device_id)
 
     def _hold(self, taken: Taken) -> None:
         """Bound what is kept of all batches between being read and their acks, which no payload tells by its size."""
@@ -406,9 +407,7 @@ class Ingest:
         self._taking_batches -= 1
         self._taking_raw_bytes -= taken.raw_bytes
         self._taking_bytes -= len(taken.payload)
-        left = self._taking_of.pop(taken.device_id) - 1
-        if left:
-            self._taking_of[taken.device_id] = left
+        self._taking_of.give_back(taken.device_id)
 
     def _charge(self, taken: Taken, now_s: float) -> None:
         """Count a batch against the limits of its device and its product; who owes is told when to come."""

@@ -19,6 +19,7 @@ from fleet.gateway.answer import encode_ack
 from fleet.gateway.body import read_body
 from fleet.gateway.enrol import fingerprint_shown
 from fleet.gateway.ingest import Ingest
+from fleet.gateway.places import Places
 from fleet.store.certificate import device_of
 from fleet.store.database import Database
 
@@ -36,7 +37,7 @@ class Sync:
         self._db = db
         self._ingest = ingest
         self._running = 0
-        self._running_of: dict[str, int] = {}  # by device
+        self._running_of = Places()
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -60,17 +61,15 @@ class Sync:
     @contextmanager
     def _place_of(self, device_id: str) -> Iterator[None]:
         """Hold one of the device's places; raises Busy where it has all of them."""
-        running = self._running_of.get(device_id, 0)
+        running = self._running_of.taken(device_id)
         if running >= MAX_SYNCS_OF_ONE:
             raise Busy(
                 f"{device_id} has {running} syncs under way already",
                 retry_after_s=RETRY_S,
                 hint="An agent has one a lane; another program may use its certificate.",
             )
-        self._running_of[device_id] = running + 1
+        self._running_of.take(device_id)
         try:
             yield
         finally:
-            left = self._running_of.pop(device_id) - 1
-            if left:
-                self._running_of[device_id] = left
+            self._running_of.give_back(device_id)
