@@ -12,6 +12,7 @@ import aiomqtt
 import pytest
 from gate import Device, Gate, packet, publish, running, until
 
+from agent.adapters.mqtt import TIMEOUT_S
 from agent.wire.codec import decode, encode
 from agent.wire.messages import Birth, ConfigDocument, Live, Newest, Watch, Will
 from agent.wire.topics import Down, Up, down, up
@@ -312,12 +313,15 @@ def test_a_device_that_comes_before_anybody_answers_the_broker_is_not_kept_waiti
 
 
 async def _link_again(device: Device) -> int | None:
-    """Connect as soon as the fleet answers the new broker, and send the next batch."""
+    """Connect as soon as the fleet answers the new broker, and send the next batch.
+
+    It gives up as an agent does: aiomqtt does not hear that a connection ended before it was let in.
+    """
     payload = device.batch()
     async with asyncio.timeout(30):
         while True:
             try:
-                async with device.linked(connection=2) as client:
+                async with device.linked(connection=2, timeout_s=TIMEOUT_S) as client:
                     return (await device.send(client, payload)).acked_seq
             except aiomqtt.MqttError:
                 await asyncio.sleep(0.1)
