@@ -42,6 +42,7 @@ from fleet.store.database import Database, Done, settle
 from fleet.store.device import unknown
 from fleet.store.gather import Gathered
 from fleet.store.intake import Wanted
+from fleet.store.standings import Standings
 
 MAX_TAKING_BATCHES = 2048  # batches between arrival and ack, all devices
 MAX_TAKING_EVENTS = 512  # batches of events that are taken beyond that
@@ -140,6 +141,7 @@ class Ingest:
         self._taking_raw_bytes = 0
         self._aside = Aside(DECODE_AT_ONCE)
         self._taking_of = Places()  # batches by device
+        self._standings = Standings()
         self._pace = Pace(policy.next_s)
         self._of_device = Limit(policy.device_readings_s)
         self._of_product = Limit(policy.product_readings_s)
@@ -205,7 +207,7 @@ class Ingest:
     def store_all(self, conn: Connection, taken: Sequence[Taken | Linked]) -> list[Ack | FleetError | None]:
         """Store batches, births and wills, in order: the ordinary ones together, each other one by itself."""
         keys = [one.key for one in taken]
-        standings = intake.standings(conn, keys)
+        standings = self._standings.of(conn, keys)
         gathered = Gathered()
         answers: list[Ack | FleetError | None] = []
         for one in taken:
@@ -228,6 +230,7 @@ class Ingest:
             # It changed more than effects tell: its next batch in this group asks the database again.
             standings |= intake.standings(conn, [other for other in keys if other[0] == one.device_id])
         gathered.write(conn)
+        self._standings.keep(conn, standings)
         return answers
 
     def _is_ordinary(self, conn: Connection, standing: Standing, told: Batch, effects: Effects) -> bool:

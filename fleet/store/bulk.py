@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from psycopg import Cursor  # a server on SQLite does without it, and 9 MB
 
 MAX_STATEMENTS = 64
-SOME = (64, 16, 4, 1)  # rows of a statement to SQLite
+SOME = (64, 32, 16, 8, 4, 2, 1)  # rows of a statement to SQLite
 
 Rows = Sequence[tuple[Any, ...]]
 

@@ -8,8 +8,8 @@ have no effect but through its connection.
 
 Works of one kind can be done together: `submit` hands each as an item to a *bulk*, a function of a connection and of
 all its items that wait side by side. Items stand behind works, so that what somebody waits for passes a backlog; one
-transaction always takes some of both. Works begin a transaction at once, items gather for a moment after the one before
-(docs/decisions/0258).
+transaction always takes some of both. Works begin a transaction at once; items gather for a moment after the one
+before, unless as many wait as it took (docs/decisions/0258).
 
 What works append to `event` (store/event.py) is written at the end of the transaction, and handed to subscribers after
 COMMIT (store/follow.py).
@@ -35,7 +35,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from fleet.errors import Busy
-from fleet.store import event, migrate
+from fleet.store import after, event, migrate
 from fleet.store.engine import may_retry, parse_url, reader_engine, sqlite_path, translate, was_ended, writer_engine
 from fleet.store.follow import Follower, Subscription
 
@@ -43,7 +43,8 @@ T = TypeVar("T")
 
 MAX_QUEUED_WORKS = 4096  # works that wait, and as many items; beyond it, Busy
 MAX_GROUP_WORKS = 512  # works and items in one transaction: bounds how long its first one waits for the commit
-LEAST_GROUP_ITEMS = 128  # of them, for items that wait behind works; so many begin a group at once
+LEAST_GROUP_ITEMS = 128  # of them, for items that wait behind works; so many begin a group at once …
+ALL_AGAIN_ITEMS = 32  # … and so do as many as the last group held, from here on: more may not be under way
 GATHER_S = 0.01  # after a transaction, in which fewer items gather: each costs milliseconds, whatever is in it
 RETRY_FOR_S = 8.0  # that a group is tried again, where nothing was committed: a database that restarts is waited for
 RETRY_S = 0.05  # before the second attempt, doubled for each further one …
@@ -127,6 +128,7 @@ class Database:
         self._reader_engine: Engine = reader_engine(url, size=READERS, overflow=MAX_STREAMS)
         self._works: deque[_Waiting] = deque()
         self._items: deque[_Waiting] = deque()
+        self._enough = LEAST_GROUP_ITEMS  # items that need not gather any longer
         self._wake = threading.Condition()
         self._closing = False
         self._writer = threading.Thread(target=self._write_forever, name="database-writer")
@@ -246,7 +248,7 @@ class Database:
             if len(queue) >= MAX_QUEUED_WORKS:
                 raise Busy(f"{MAX_QUEUED_WORKS} writes wait already", retry_after_s=1)
             queue.append(waiting)
-            if queue is self._works or len(queue) in {1, LEAST_GROUP_ITEMS}:
+            if queue is self._works or len(queue) in {1, self._enough}:
                 self._wake.notify()
 
     def _refuse_when_closing(self) -> None:
@@ -291,7 +293,7 @@ class Database:
 
     def _await_group(self, items_from_s: float) -> None:
         """Wait for what begins a group: a work, many items, or, from a moment on (monotonic), any item."""
-        while not self._works and not self._closing and len(self._items) < LEAST_GROUP_ITEMS:
+        while not self._works and not self._closing and len(self._items) < self._enough:
             left_s = items_from_s - monotonic() if self._items else None
             if left_s is not None and left_s <= 0:
                 return
@@ -302,6 +304,7 @@ class Database:
         works = min(len(self._works), MAX_GROUP_WORKS - items)
         group = [self._works.popleft() for _ in range(works)]
         group += [self._items.popleft() for _ in range(items)]
+        self._enough = min(max(items, ALL_AGAIN_ITEMS), LEAST_GROUP_ITEMS)
         return group
 
     def _commit(self, group: list[_Waiting]) -> tuple[Answered, bool]:
@@ -313,6 +316,8 @@ class Database:
             try:
                 with self._writer_engine.connect() as conn, conn.begin() as transaction:
                     waiting = conn.info[event.WAITING] = event.Waiting()
+                    following: list[after.Then] = []
+                    conn.info[after.AFTER] = following
                     outcomes = _run_each(conn, group) if alone else _run_together(conn, group)
                     committing = True
                     transaction.commit()
@@ -328,6 +333,8 @@ class Database:
                 threading.Event().wait(pause_s)
                 pause_s = min(pause_s * 2, MAX_RETRY_S)
             else:
+                for then in following:
+                    then()
                 return list(zip(group, outcomes, strict=True)), waiting.has_written
 
     def _unknown(self, group: Sequence[_Waiting], error: DBAPIError) -> tuple[Answered, bool]:
@@ -411,6 +418,7 @@ def _run_apart(conn: Connection, run: Callable[[], _Outcome]) -> _Outcome:
     """Run in a savepoint: what fails takes back what it did itself, and no more."""
     events = conn.info[event.WAITING]
     before = list(events)  # of others: a work that reads events writes them first, inside its savepoint
+    following = list(conn.info[after.AFTER])
     conn.exec_driver_sql("SAVEPOINT apart")  # as text: begin_nested() costs several times as much
     try:
         outcome = run()
@@ -420,6 +428,7 @@ def _run_apart(conn: Connection, run: Callable[[], _Outcome]) -> _Outcome:
         except DBAPIError:
             raise failed from None  # the database itself gave up the whole transaction, as on a full disk
         events[:] = before
+        conn.info[after.AFTER][:] = following
         outcome = _Outcome(error=failed.error)
     conn.exec_driver_sql("RELEASE SAVEPOINT apart")
     return outcome

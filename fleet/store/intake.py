@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import ARRAY, Connection, Select, Text, and_, bindparam, func, select, update
 
 from agent.wire.messages import ConfigOutcome, Lane, Reported
-from fleet.core.intake import Mark, Standing
+from fleet.core.intake import START, Mark, Standing
 from fleet.core.presence import Facts, Presence
 from fleet.errors import FleetError, Refused
 from fleet.store import latest as store_latest
@@ -61,8 +61,7 @@ def standings(conn: Connection, wanted: Iterable[Wanted]) -> dict[str, Standing]
         one = found.get(device_id)
         if one is None:
             one = found[device_id] = _standing(device_id, row[6:])
-        if seq is not None:
-            one.marks[store_id, _LANES[lane]] = Mark(seq, t_us)
+        one.marks[store_id, _LANES[lane]] = START if seq is None else Mark(seq, t_us)
         if has_gap_ahead:
             one.gaps_ahead.add((store_id, _LANES[lane]))
     return found

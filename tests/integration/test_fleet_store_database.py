@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fleet.core.event import Event, Origin
 from fleet.errors import Busy, Misconfigured, Refused
-from fleet.store import database, event, follow, migrate
+from fleet.store import after, database, event, follow, migrate
 from fleet.store.database import Database
 from fleet.store.engine import parse_url
 from fleet.store.schema import metadata
@@ -116,6 +117,37 @@ def test_a_work_that_fails_has_nothing_of_its_group_run_again_nor_loses_an_event
     assert [type(result) for result in results[1:5]] == [int, Refused, int, Refused]
     assert runs == {"good": 2, "bad": 2, "items": 20}
     assert Counter(one.kind for one in kept) == {"test.good": 2, "test.item": 20}
+
+
+def test_what_follows_a_commit_is_done_after_it_and_not_for_what_was_rolled_back(database_url: str):
+    done: list[str] = []
+
+    def work(conn: Connection, name: str) -> None:
+        after.commit(conn, partial(done.append, name))
+        assert done == before
+        if name == "bad":
+            raise Refused("no")
+
+    before: list[str] = []
+
+    async def story() -> None:
+        async with Database.open(database_url) as db:
+            begun, gate = threading.Event(), threading.Event()
+            first = asyncio.create_task(db.write(lambda _conn: (begun.set(), gate.wait(30))))
+            await asyncio.to_thread(begun.wait, 30)
+            works = [asyncio.create_task(db.write(partial(work, name=name))) for name in ("good", "bad", "good")]
+            await asyncio.sleep(0)
+            gate.set()
+            await asyncio.gather(first, *works, return_exceptions=True)
+            before.extend(["good", "good"])
+            with pytest.raises(Refused):
+                await db.write(partial(work, name="bad"))
+            await db.write(partial(work, name="last"))
+            await db.read(lambda conn: after.commit(conn, partial(done.append, "a reader commits nothing")))
+
+    run(story())
+
+    assert done == ["good", "good", "last"]
 
 
 def test_subscribers_hear_of_events_that_were_committed_and_of_no_others(database_url: str):
@@ -218,6 +250,33 @@ def test_items_gather_after_a_transaction_until_there_is_a_work_or_many_of_them(
     run(story())
 
     assert groups == [[1], [2, 3, 4], many]
+
+
+def test_as_many_items_as_the_group_before_held_gather_no_longer(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database, "GATHER_S", 3600.0)
+    groups, few = Groups(), database.ALL_AGAIN_ITEMS
+    crowd = [list(range(n)) for n in (few + 5, few + 5, few)]
+
+    async def story() -> None:
+        async with Database.open(sqlite_url) as db, asyncio.timeout(60):
+            await groups.have(db, *crowd[0])  # nothing was before them
+            await groups.have(db, *crowd[1])
+            waiting = asyncio.create_task(groups.have(db, *crowd[2]))
+            done, _ = await asyncio.wait([waiting], timeout=0.1)
+            assert not done, "more were there the last time"
+            await db.write(lambda _conn: None)
+            await waiting
+            await groups.have(db, *crowd[2])
+            waiting = asyncio.create_task(groups.have(db, *range(few - 1)))
+            done, _ = await asyncio.wait([waiting], timeout=0.1)
+            assert not done
+            await db.write(lambda _conn: None)
+            await waiting
+
+    run(story())
+
+    # A group that begins at once may begin with the first of those that are handed over.
+    assert list(chain.from_iterable(groups)) == [*crowd[0], *crowd[1], *crowd[2], *crowd[2], *range(few - 1)]
 
 
 def test_items_that_gathered_go_on_their_own_when_the_moment_is_over(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):

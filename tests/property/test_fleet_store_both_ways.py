@@ -1,13 +1,15 @@
 """Ingest stores what is ordinary together and all else one by one: whichever way a schedule takes, the same is there.
 
-Every schedule is given to the fleet twice, to devices of two names: all at once, and each batch by itself the general
-way. Then every table must hold the same of both.
+Every schedule is given to the fleet three times, to devices of three names: all at once, in a transaction for each
+batch (so that what is remembered from one to the next counts), and each batch by itself the general way, with nothing
+remembered. Then every table must hold the same of all.
 """
 
 import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from fleet.gateway.ingest import Linked, Taken
 from fleet.store import config, device
 from fleet.store.config import Target
 from fleet.store.schema import metadata
+from fleet.store.standings import Standings
 
 pytest_plugins = ("databases",)
 
@@ -103,8 +106,8 @@ def _told(row: Sequence[Any], prefix: str) -> str:
     return NUMBERED.sub(r"\1", repr(tuple(row)).replace(prefix, "WAY-"))
 
 
-async def store(fleet: Fleet, schedule: list[Step], prefix: str, *, together: bool) -> list[str]:
-    """Give a schedule to devices 0…3 of one way: returns what was answered."""
+async def store(fleet: Fleet, schedule: list[Step], prefix: str, *, at_once: int) -> list[str]:
+    """Give a schedule to devices 0…3 of one way, so many steps a transaction: returns what was answered."""
 
     def set_up(conn: Connection) -> None:
         for n in range(4):
@@ -125,12 +128,11 @@ async def store(fleet: Fleet, schedule: list[Step], prefix: str, *, together: bo
             batch.decode()
             taken.append(batch)
 
-    def work(conn: Connection) -> list[Any]:
-        if together:
-            return list(fleet.ingest.store_all(conn, taken))
-        return [answer for one in taken for answer in fleet.ingest.store_all(conn, [one])]
-
-    return [_answer(one, prefix) for one in await fleet.db.write(work)]
+    answers: list[Any] = []
+    for start in range(0, len(taken), at_once):
+        some = taken[start : start + at_once]
+        answers += await fleet.db.write(partial(fleet.ingest.store_all, taken=some))
+    return [_answer(one, prefix) for one in answers]
 
 
 def _answer(answer: object, prefix: str) -> str:
@@ -143,16 +145,18 @@ def _answer(answer: object, prefix: str) -> str:
 @given(schedule=st.lists(steps(), min_size=2, max_size=12))
 def run_both(runner: asyncio.Runner, fleet: Fleet, count: list[int], schedule: list[Step]) -> None:
     count[0] += 1
-    group, alone = f"group{count[0]}-", f"alone{count[0]}-"
-    patch = pytest.MonkeyPatch()
-    answers = runner.run(store(fleet, schedule, group, together=True))
-    with patch.context() as patched:
-        patched.setattr(ingest, "is_ordinary", lambda *_: False)
-        answers_alone = runner.run(store(fleet, schedule, alone, together=False))
+    ways = {f"{way}{count[0]}-": at_once for way, at_once in (("group", len(schedule)), ("after", 1), ("alone", 1))}
+    answers = []
+    for prefix, at_once in ways.items():
+        with pytest.MonkeyPatch.context() as patched:
+            if prefix.startswith("alone"):
+                patched.setattr(ingest, "is_ordinary", lambda *_: False)
+                patched.setattr(Standings, "keep", lambda *_: None)
+            answers.append(runner.run(store(fleet, schedule, prefix, at_once=at_once)))
 
-    assert answers == answers_alone
-    there = runner.run(fleet.db.read(lambda conn: (tables(conn, group), tables(conn, alone))))
-    assert there[0] == there[1]
+    assert answers[0] == answers[1] == answers[2]
+    there = runner.run(fleet.db.read(lambda conn: [tables(conn, prefix) for prefix in ways]))
+    assert there[0] == there[1] == there[2]
 
 
 def test_what_is_stored_together_is_what_is_stored_one_by_one(database_url: str):
