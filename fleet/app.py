@@ -128,7 +128,7 @@ async def _serve_on(
             create_gateway(db, authority, ingest, grace_us=settings.renewal_grace_us), context
         )
         condition = Condition(settings.data, authority, broker, link)
-        jobs = (*JOBS, sealing(planner.plan))
+        jobs = (*JOBS, sealing(planner.plan, ingest.is_rushed))
         every_s = {job.name: job.every_s for job in jobs}
         services = _services(settings, db, link, authority, condition, every_s)
         people = listen.people_server(_people(services), _api_context(settings))

@@ -31,6 +31,7 @@ from fleet.core.hole import Row, runs_of
 from fleet.core.intake import Effects, Standing, decide, is_ordinary, span_of
 from fleet.core.limit import MAX_KEYS, Limit
 from fleet.core.pace import Pace
+from fleet.core.rush import Rush
 from fleet.errors import Busy, FleetError
 from fleet.gateway import lanes
 from fleet.gateway.aside import Aside
@@ -142,6 +143,7 @@ class Ingest:
         self._aside = Aside(DECODE_AT_ONCE)
         self._taking_of = Places()  # batches by device
         self._standings = Standings()
+        self._rush = Rush()
         self._pace = Pace(policy.next_s)
         self._of_device = Limit(policy.device_readings_s)
         self._of_product = Limit(policy.product_readings_s)
@@ -150,6 +152,10 @@ class Ingest:
     def share_limits(self, nodes: int) -> None:
         """Take a part of what a product may send, since its devices hang on so many nodes; a device hangs on one."""
         self._of_product.rate = self._policy.product_readings_s / nodes
+
+    def is_rushed(self) -> bool:
+        """Tell whether batches come so fast that what can wait should."""
+        return self._rush.is_on(asyncio.get_running_loop().time())
 
     async def take(self, device_id: str, payload: bytes, road: str) -> Ack:
         """Store one batch and return its ack, after COMMIT. `road` is "link" or "gateway".
@@ -182,6 +188,7 @@ class Ingest:
             except Busy as busy:
                 answered(None, busy)
 
+        self._rush.note(began_s)
         raw = peek(payload, DECODE_HERE_BYTES)
         if raw is None:
             self._aside.run(taken.decode, submit)

@@ -2,7 +2,7 @@
 
 It goes round all devices that have batches, and seals those that are due. Making chunks is done in a process beside the
 server's (planner.py); what the writer does is short. It may be killed at any point: a sealing has happened whole, or
-not at all.
+not at all. It lets a short rush of batches pass: devices wait for acks, and nobody for a sealing.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from fleet.store.database import Works
 
 EVERY_S = 5.0
 DEVICES_AT_ONCE = 1000  # looked at in one turn
+RUSH_S = 60.0  # that a rush is let pass
 TURN_S = 4.0  # after which a turn seals nothing more: a lease must outlive it
 
 Planning = Callable[[str], Awaitable[seal.Plan | None]]
@@ -28,24 +29,35 @@ _log = structlog.get_logger(part="sealing")
 class Sealing:
     """One node's sealing: all that it keeps is where in the round it is."""
 
-    def __init__(self, plan: Planning) -> None:
+    def __init__(self, plan: Planning, is_rushed: Callable[[], bool]) -> None:
         self._plan = plan
+        self._is_rushed = is_rushed
+        self._calm_s: float | None = None  # when there was no rush last, of the loop's time
         self._after = ""
 
     async def turn(self, db: Works, now_us: int) -> None:
         """Seal the next devices that are due."""
+        if self._lets_pass():
+            return
         until = asyncio.get_running_loop().time() + TURN_S
         after = self._after
         due, following = await db.read(lambda conn: seal.due(conn, after=after, limit=DEVICES_AT_ONCE, now_us=now_us))
         for device_id in due:
-            if asyncio.get_running_loop().time() > until:
+            if asyncio.get_running_loop().time() > until or self._lets_pass():
                 return
             self._after = device_id  # first: whatever is wrong with one device, the next turn goes on after it
             await self._seal(db, device_id, now_us, until)
         self._after = following or ""
 
+    def _lets_pass(self) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        is_rushed = self._is_rushed()
+        if self._calm_s is None or not is_rushed:
+            self._calm_s = now_s
+        return is_rushed and now_s - self._calm_s < RUSH_S
+
     async def _seal(self, db: Works, device_id: str, now_us: int, until: float) -> None:
-        while asyncio.get_running_loop().time() <= until:
+        while asyncio.get_running_loop().time() <= until and not self._lets_pass():
             try:
                 more = await seal_some(db, self._plan, device_id, now_us)
             except ChunkError as error:
@@ -65,6 +77,6 @@ async def seal_some(db: Works, plan: Planning, device_id: str, now_us: int) -> b
     return made.more or not applied
 
 
-def sealing(plan: Planning) -> Job:
-    """Return the job."""
-    return Job("sealing", EVERY_S, Sealing(plan).turn)
+def sealing(plan: Planning, is_rushed: Callable[[], bool]) -> Job:
+    """Return the job; `is_rushed` tells whether ingest has its hands full."""
+    return Job("sealing", EVERY_S, Sealing(plan, is_rushed).turn)

@@ -1,6 +1,6 @@
 """Rollups in the database: 96 windows of one series a row; what a window is, is `fleet.core.rollup`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
@@ -9,7 +9,7 @@ from agent.wire.units import US_PER_S
 from fleet.core import rollup as core
 from fleet.core.rollup import Envelope, Windows, part_of
 from fleet.store.schema import rollup as table
-from fleet.store.upsert import upsert
+from fleet.store.upsert import upsert_each
 
 _SPAN = (
     select(table.c.from_us, table.c.body)
@@ -71,7 +71,10 @@ def part(conn: Connection, device_id: str, series: str, step_s: int, from_us: in
     return next(windows(conn, device_id, series, step_s, from_us, from_us + 1 + US_PER_S * step_s * 95), None)
 
 
-def put(conn: Connection, device_id: str, made: Made) -> None:
-    """Keep a row, in the place of the one that was there."""
-    key = {"device_id": device_id, "series": made.series, "step_s": made.step_s, "from_us": made.from_us}
-    upsert(conn, table, list(key), {**key, "body": made.body})
+def put(conn: Connection, device_id: str, made: Sequence[Made]) -> None:
+    """Keep rows, in the place of those that were there."""
+    keys = [
+        {"device_id": device_id, "series": one.series, "step_s": one.step_s, "from_us": one.from_us} for one in made
+    ]
+    rows = [{**key, "body": one.body} for key, one in zip(keys, made, strict=True)]
+    upsert_each(conn, table, ("device_id", "series", "step_s", "from_us"), rows)

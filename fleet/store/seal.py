@@ -126,8 +126,7 @@ def apply(conn: Connection, made: Plan, *, now_us: int) -> bool:
         conn.execute(delete(batch).where(batch.c.id.in_(made.batches)))
     chunk.remove(conn, made.device_id, made.old)
     chunk.add(conn, made.device_id, made.new)
-    for one in made.rollups:
-        rollup.put(conn, made.device_id, one)
+    rollup.put(conn, made.device_id, made.rollups)
     return True
 
 

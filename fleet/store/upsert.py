@@ -15,7 +15,13 @@ MAX_STATEMENTS = 256
 
 def upsert(conn: Connection, table: Table, key: Sequence[str], values: Mapping[str, Any]) -> None:
     """Insert the row, or set the values of the one that has this key."""
-    conn.execute(_upsert(conn.dialect.name, table, tuple(key), tuple(values)), values)
+    upsert_each(conn, table, key, [values])
+
+
+def upsert_each(conn: Connection, table: Table, key: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Do so with each of the rows, which give the same columns."""
+    if rows:
+        conn.execute(_upsert(conn.dialect.name, table, tuple(key), tuple(rows[0])), rows)
 
 
 def insert_new(conn: Connection, table: Table, values: Mapping[str, Any]) -> bool:

@@ -55,7 +55,7 @@ def test_a_sealing_killed_anywhere_has_happened_whole_or_not_at_all(database_url
                         break  # it died after its commit
                 engine.dispose()
 
-        assert step > 10
+        assert step > 6
         assert kept_in_full(shelf)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from agent.wire.messages import Clock, Lane, Segment, Series
 from fleet.core.column import MAX_ROWS
 from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S
+from fleet.jobs import sealing
 from fleet.jobs.planner import Planner
 from fleet.jobs.sealing import Sealing
 from fleet.store import chart, evidence, mark, query, schema, seal
@@ -160,7 +161,7 @@ def test_the_job_goes_round_and_a_damaged_chunk_stops_only_its_device(database_u
 
     async def story() -> tuple[int, int]:
         async with a_fleet(database_url, devices=devices) as fleet, Planner.of(fleet.db.url) as planner:
-            job = Sealing(planner.plan)
+            job = Sealing(planner.plan, lambda: False)
             now_us = fleet.clock.now_us
             for device_id in devices:
                 await fleet.take(telemetry([minutes(1, [1.0])]), device_id=device_id)
@@ -174,6 +175,35 @@ def test_the_job_goes_round_and_a_damaged_chunk_stops_only_its_device(database_u
             return left, await fleet.values(device_id="b-whole")
 
     assert run(story()) == (["a-damaged"], [1.0, 2.0])
+
+
+def test_the_job_lets_a_rush_pass_for_a_minute(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    rushed = [True]
+
+    async def story() -> list[list[str]]:
+        left: list[list[str]] = []
+        async with a_fleet(sqlite_url) as fleet, Planner.of(fleet.db.url) as planner:
+
+            async def turn() -> None:
+                await job.turn(fleet.db, fleet.clock.now_us)
+                fleet.clock.forward(seal.REST_US / 1e6)
+                left.append(await fleet.db.read(lambda conn: list(conn.execute(select(schema.batch.c.id)).scalars())))
+
+            job = Sealing(planner.plan, lambda: rushed[0])
+            for n in (1, 2, 3):
+                await fleet.take(telemetry([minutes(n, [1.0])]))
+                await turn()  # in a rush, in one that lasts, and in the calm
+                monkeypatch.setattr(sealing, "RUSH_S", 0.0)
+                rushed[0] = n == 1
+            rushed[0] = True
+            monkeypatch.setattr(sealing, "RUSH_S", 3600.0)
+            await fleet.take(telemetry([minutes(4, [1.0])]))
+            await turn()  # the next rush is let pass again
+            return left
+
+    first, lasting, calm, next_rush = run(story())
+
+    assert (len(first), len(lasting), len(calm), len(next_rush)) == (1, 0, 0, 1)
 
 
 @pytest.mark.parametrize("sealed", [0, 1, 2])

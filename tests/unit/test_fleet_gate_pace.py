@@ -1,4 +1,4 @@
-"""Pace and limits: slower while the server is behind, back when it is not; who sends too much is told when to come."""
+"""Pace, limits and rushes: slower while the server is behind, back when it is not; who sends too much is told when."""
 
 from itertools import pairwise
 
@@ -11,6 +11,7 @@ from agent.wire.limits import MAX_NEXT_S
 from agent.wire.messages import Ack, ConfigDocument, Refusal
 from fleet.core.limit import BURST_S, Limit
 from fleet.core.pace import HOLD_S, LONGEST_S, SLOW_S, Pace
+from fleet.core.rush import LOOK_S, MANY_S, OVER_S, Rush
 from fleet.gateway.answer import encode_ack
 
 
@@ -115,3 +116,25 @@ acks = st.builds(
 @given(acks)
 def test_an_ack_has_the_bytes_that_the_contract_gives_it(ack: Ack):
     assert encode_ack(ack) == encode(ack)
+
+
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_a_rush_is_many_batches_a_second_for_a_while(share: float):
+    rush, batches_s = Rush(), MANY_S * share
+    for n in range(int(batches_s * 3)):
+        rush.note(100.0 + n / batches_s)
+        if n / batches_s < LOOK_S / 2:
+            assert not rush.is_on(100.0 + n / batches_s), "too few have come to tell"
+
+    assert rush.is_on(103.0) is (share > 1)
+    assert not rush.is_on(103.0 + LOOK_S + OVER_S)
+
+
+def test_a_crowd_that_comes_at_once_and_is_gone_is_no_rush():
+    rush = Rush()
+    for n in range(int(MANY_S * LOOK_S * 0.9)):
+        rush.note(100.0 + n / 1e6)
+    rush.note(100.0 + LOOK_S)
+    rush.note(100.0 + 2 * LOOK_S)
+
+    assert not rush.is_on(100.0 + 2 * LOOK_S)
