@@ -41,6 +41,8 @@ _MAX_WHOLE32 = 2**24  # and below it in a float32
 _TENS: Floats = np.power(10.0, np.arange(MAX_SCALE + 1)).astype(np.float64)
 _MAX_VARINT_BITS = 70
 _ONE = np.uint64(1)
+_FORMAT = zstandard.FORMAT_ZSTD1_MAGICLESS
+_UNTOLD = zstandard.CONTENTSIZE_UNKNOWN
 
 
 class ChunkError(Exception):
@@ -72,7 +74,7 @@ class _Zstd(threading.local):
             write_dict_id=False,
         )
         self.compress = zstandard.ZstdCompressor(compression_params=plain).compress
-        self.decompress = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS).decompress
+        self.decompress = zstandard.ZstdDecompressor(format=_FORMAT).decompress
 
 
 _zstd = _Zstd()
@@ -139,6 +141,9 @@ class Reader:
         if len(stored) == size:
             return stored
         try:
+            # It makes room for what the frame says, not for what it may be at most; so that is asked first.
+            if zstandard.get_frame_parameters(stored, format=_FORMAT).content_size not in {size, _UNTOLD}:
+                raise ChunkError(f"the block before byte {self.at} does not say that it holds {size} bytes")
             raw = _zstd.decompress(stored, max_output_size=size)
         except zstandard.ZstdError as error:
             raise ChunkError(f"the block before byte {self.at} cannot be unpacked: {error}") from error

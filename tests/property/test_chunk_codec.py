@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.wire.messages import Value
 from fleet.core import chunk
 from fleet.core.chunk import Rows
-from fleet.core.column import MAX_ROWS, ChunkError, Values, values_of
+from fleet.core.column import MAX_ROWS, ChunkError, Reader, Values, values_of, varint
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 FLOATS = st.one_of(
@@ -100,6 +100,13 @@ def test_damage_that_the_crc_does_not_show_is_told_or_harmless(series: list[Rows
 
     with suppress(ChunkError):
         chunk.decode(with_crc(bytes(body)))
+
+
+def test_a_block_that_says_it_holds_a_terabyte_takes_no_memory():
+    frame = b"\xe0" + (2**40).to_bytes(8, "little") + b"\x01\x00\x00"  # RFC 8878, 3.1.1.1: one segment, of that size
+
+    with pytest.raises(ChunkError, match="does not say that it holds 4096 bytes"):
+        Reader(varint(len(frame)) + frame).block(4096)
 
 
 @settings(max_examples=150)
