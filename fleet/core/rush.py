@@ -1,8 +1,10 @@
-"""A rush: batches come faster than they do in any steady state of a fleet, as when all come back or drain a backlog."""
+"""A rush: batches come so fast that what can wait should, as when many come back at once or drain a backlog."""
 
 MANY_S = 1500  # batches a second that make a rush …
 LOOK_S = 0.5  # … counted over so long
 OVER_S = 1.0  # after the last look that found so many, it is over
+PASS_S = 60.0  # that a rush is let pass; one that lasts is no longer waited for …
+CALM_S = 60.0  # … until there was none for so long: what waited has had its turn by then
 
 
 class Rush:
@@ -25,3 +27,26 @@ class Rush:
     def is_on(self, now_s: float) -> bool:
         """Tell whether there is one."""
         return now_s - self._found_s < OVER_S
+
+
+class Patience:
+    """How long whoever can wait does so: for a rush that is short, and not again for one that follows on it soon."""
+
+    def __init__(self) -> None:
+        self._began_s: float | None = None  # of the rush that is on, or was less than `CALM_S` ago
+        self._seen_s = 0.0  # when there was one last
+        self._is_rush = False
+
+    def note(self, now_s: float, *, is_rush: bool) -> None:
+        """Take note of whether there is a rush; call it before each piece of work that can wait."""
+        if self._began_s is not None and now_s - self._seen_s >= CALM_S:
+            self._began_s = None
+        self._is_rush = is_rush
+        if is_rush:
+            self._seen_s = now_s
+            if self._began_s is None:
+                self._began_s = now_s
+
+    def waits(self, now_s: float) -> bool:
+        """Tell whether to wait, as of the last note."""
+        return self._is_rush and self._began_s is not None and now_s - self._began_s < PASS_S

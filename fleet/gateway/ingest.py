@@ -216,8 +216,17 @@ class Ingest:
         keys = [one.key for one in taken]
         standings = self._standings.of(conn, keys)
         gathered = Gathered()
+        unsure: set[str] = set()  # devices that said something new of their config; the table may hold what is newer
         answers: list[Ack | FleetError | None] = []
+
+        def read_again(device_id: str) -> None:
+            gathered.write(conn)
+            standings.update(intake.standings(conn, [key for key in keys if key[0] == device_id]))
+            unsure.discard(device_id)
+
         for one in taken:
+            if one.device_id in unsure:
+                read_again(one.device_id)
             standing = standings.get(one.device_id)
             if isinstance(one, Linked):
                 answers.append(self._gather_link(gathered, one, standing))
@@ -229,15 +238,16 @@ class Ingest:
             self._note_product(standing)
             effects = None if one.told is None else decide(standing, one.told, one.rows, received_us=one.received_us)
             if one.told is not None and effects is not None and self._is_ordinary(conn, standing, one.told, effects):
+                if one.told.reported != standing.reported:
+                    unsure.add(one.device_id)
                 self._gather(gathered, one, standing, one.told, effects)
                 answers.append(self._ack(one, standing, acked_seq=effects.acked_seq))
                 continue
             gathered.write(conn)
             answers.append(self._store(conn, one, standing, effects))
-            # It changed more than effects tell: its next batch in this group asks the database again.
-            standings |= intake.standings(conn, [other for other in keys if other[0] == one.device_id])
+            read_again(one.device_id)  # it changed more than effects tell
         gathered.write(conn)
-        self._standings.keep(conn, standings)
+        self._standings.keep(conn, {name: known for name, known in standings.items() if name not in unsure})
         return answers
 
     def _is_ordinary(self, conn: Connection, standing: Standing, told: Batch, effects: Effects) -> bool:

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from fleet.core.column import ChunkError
+from fleet.core.rush import Patience
 from fleet.jobs.runner import Job
 from fleet.store import seal
 from fleet.store.database import Works
 
 EVERY_S = 5.0
 DEVICES_AT_ONCE = 1000  # looked at in one turn
-RUSH_S = 60.0  # that a rush is let pass
 TURN_S = 4.0  # after which a turn seals nothing more: a lease must outlive it
 
 Planning = Callable[[str], Awaitable[seal.Plan | None]]
@@ -32,32 +32,31 @@ class Sealing:
     def __init__(self, plan: Planning, is_rushed: Callable[[], bool]) -> None:
         self._plan = plan
         self._is_rushed = is_rushed
-        self._calm_s: float | None = None  # when there was no rush last, of the loop's time
+        self._patience = Patience()
         self._after = ""
 
     async def turn(self, db: Works, now_us: int) -> None:
         """Seal the next devices that are due."""
-        if self._lets_pass():
+        if self._waits():
             return
         until = asyncio.get_running_loop().time() + TURN_S
         after = self._after
         due, following = await db.read(lambda conn: seal.due(conn, after=after, limit=DEVICES_AT_ONCE, now_us=now_us))
         for device_id in due:
-            if asyncio.get_running_loop().time() > until or self._lets_pass():
+            if asyncio.get_running_loop().time() > until or self._waits():
                 return
             self._after = device_id  # first: whatever is wrong with one device, the next turn goes on after it
             await self._seal(db, device_id, now_us, until)
         self._after = following or ""
 
-    def _lets_pass(self) -> bool:
+    def _waits(self) -> bool:
+        """Look whether a rush is to be let pass."""
         now_s = asyncio.get_running_loop().time()
-        is_rushed = self._is_rushed()
-        if self._calm_s is None or not is_rushed:
-            self._calm_s = now_s
-        return is_rushed and now_s - self._calm_s < RUSH_S
+        self._patience.note(now_s, is_rush=self._is_rushed())
+        return self._patience.waits(now_s)
 
     async def _seal(self, db: Works, device_id: str, now_us: int, until: float) -> None:
-        while asyncio.get_running_loop().time() <= until and not self._lets_pass():
+        while asyncio.get_running_loop().time() <= until and not self._waits():
             try:
                 more = await seal_some(db, self._plan, device_id, now_us)
             except ChunkError as error:

@@ -304,7 +304,8 @@ class Database:
         works = min(len(self._works), MAX_GROUP_WORKS - items)
         group = [self._works.popleft() for _ in range(works)]
         group += [self._items.popleft() for _ in range(items)]
-        self._enough = min(max(items, ALL_AGAIN_ITEMS), LEAST_GROUP_ITEMS)
+        if items:
+            self._enough = min(max(items, ALL_AGAIN_ITEMS), LEAST_GROUP_ITEMS)
         return group
 
     def _commit(self, group: list[_Waiting]) -> tuple[Answered, bool]:
@@ -316,8 +317,7 @@ class Database:
             try:
                 with self._writer_engine.connect() as conn, conn.begin() as transaction:
                     waiting = conn.info[event.WAITING] = event.Waiting()
-                    following: list[after.Then] = []
-                    conn.info[after.AFTER] = following
+                    following = after.begin(conn)
                     outcomes = _run_each(conn, group) if alone else _run_together(conn, group)
                     committing = True
                     transaction.commit()
@@ -418,7 +418,7 @@ def _run_apart(conn: Connection, run: Callable[[], _Outcome]) -> _Outcome:
     """Run in a savepoint: what fails takes back what it did itself, and no more."""
     events = conn.info[event.WAITING]
     before = list(events)  # of others: a work that reads events writes them first, inside its savepoint
-    following = list(conn.info[after.AFTER])
+    following = list(after.following(conn))
     conn.exec_driver_sql("SAVEPOINT apart")  # as text: begin_nested() costs several times as much
     try:
         outcome = run()
@@ -428,7 +428,7 @@ def _run_apart(conn: Connection, run: Callable[[], _Outcome]) -> _Outcome:
         except DBAPIError:
             raise failed from None  # the database itself gave up the whole transaction, as on a full disk
         events[:] = before
-        conn.info[after.AFTER][:] = following
+        after.following(conn)[:] = following
         outcome = _Outcome(error=failed.error)
     conn.exec_driver_sql("RELEASE SAVEPOINT apart")
     return outcome

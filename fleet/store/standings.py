@@ -6,7 +6,7 @@ that writes to the database, whatever and wherever, makes all of it be forgotten
 connection changes and the commits of all others. On PostgreSQL other nodes write, and every device is read and locked.
 
     of      what is remembered, and the rest from the database; from here on nothing is remembered …
-    keep    … until COMMIT: a transaction that is rolled back leaves nothing behind
+    keep    … until COMMIT: a transaction that is rolled back leaves nothing behind. One `keep` follows on each `of`
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from fleet.core.intake import Standing
 from fleet.store import after, intake
 from fleet.store.intake import Wanted
 
-MAX_DEVICES = 512  # remembered, those that called last …
-MAX_SERIES = 64  # … and none with latest values of more series: some 10 MB at most
+MAX_DEVICES = 256  # remembered, those that called last …
+MAX_SERIES = 32  # … and none with more series: some 2 MB of numbers, 12 MB where all are the longest of texts
 
 _State = tuple[Any, int, int]
 """A connection, how many rows it has changed, and SQLite's number for the commits of others."""
@@ -67,7 +67,7 @@ class Standings:
 
 
 def _state(conn: Connection) -> _State:
-    """Return what tells whether anything was written: it is as it was if, and only if, nothing was."""
+    """Return what tells whether anything was written: as long as it is as it was, no row has been changed."""
     driver: Any = conn.connection.driver_connection
     version: int = driver.execute("PRAGMA data_version").fetchone()[0]
     return driver, driver.total_changes, version

@@ -14,9 +14,9 @@ from seals import a_shelf, a_store, kept_in_full, seal_some
 from sqlalchemy import select, update
 
 from agent.wire.messages import Clock, Lane, Segment, Series
+from fleet.core import rush
 from fleet.core.column import MAX_ROWS
 from fleet.core.rollup import DAY_S, DAY_US, QUARTER_S
-from fleet.jobs import sealing
 from fleet.jobs.planner import Planner
 from fleet.jobs.sealing import Sealing
 from fleet.store import chart, evidence, mark, query, schema, seal
@@ -179,6 +179,7 @@ def test_the_job_goes_round_and_a_damaged_chunk_stops_only_its_device(database_u
 
 def test_the_job_lets_a_rush_pass_for_a_minute(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
     rushed = [True]
+    monkeypatch.setattr(rush, "CALM_S", 0.0)
 
     async def story() -> list[list[str]]:
         left: list[list[str]] = []
@@ -193,10 +194,10 @@ def test_the_job_lets_a_rush_pass_for_a_minute(sqlite_url: str, monkeypatch: pyt
             for n in (1, 2, 3):
                 await fleet.take(telemetry([minutes(n, [1.0])]))
                 await turn()  # in a rush, in one that lasts, and in the calm
-                monkeypatch.setattr(sealing, "RUSH_S", 0.0)
+                monkeypatch.setattr(rush, "PASS_S", 0.0)
                 rushed[0] = n == 1
             rushed[0] = True
-            monkeypatch.setattr(sealing, "RUSH_S", 3600.0)
+            monkeypatch.setattr(rush, "PASS_S", 3600.0)
             await fleet.take(telemetry([minutes(4, [1.0])]))
             await turn()  # the next rush is let pass again
             return left

@@ -12,7 +12,7 @@ from batches import events, segment, telemetry
 from fleets import DEVICE, Fleet, a_fleet
 from sqlalchemy import Connection
 
-from agent.wire.messages import Ack, Birth
+from agent.wire.messages import Ack, Birth, ConfigOutcome, Reported
 from fleet.core.actor import FLEET
 from fleet.errors import NotFound, Refused
 from fleet.store import config, device, intake, standings
@@ -132,6 +132,22 @@ def test_what_somebody_else_wrote_into_the_file_holds_too(sqlite_url: str):
             return (await fleet.take(row(3))).acked_seq, await fleet.values()
 
     assert run(story()) == (7, [1.0, 2.0])
+
+
+def test_a_report_that_was_dated_too_early_is_heard_when_it_is_said_again(database_url: str):
+    applied = Reported(1, ConfigOutcome.APPLIED, 1, "x", "")
+
+    async def story() -> Reported | None:
+        async with a_fleet(database_url) as fleet:
+            await settled(fleet)
+            fleet.clock.forward(-60)  # the server's clock was set back
+            await fleet.take(telemetry([segment(3, [3.0])], reported=applied))
+            fleet.clock.forward(120)
+            await fleet.take(telemetry([segment(4, [4.0])], reported=applied))
+            standing = await fleet.db.write(lambda conn: intake.standing(conn, DEVICE))
+            return standing.reported
+
+    assert run(story()) == applied
 
 
 @pytest.mark.parametrize("failures", [1, 2], ids=["tried-again-alone", "given-up"])

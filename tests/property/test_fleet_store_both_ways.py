@@ -32,7 +32,7 @@ pytest_plugins = ("databases",)
 
 RULED, REVOKED = 2, 3  # numbers of devices
 NUMBERED = re.compile(r'("(?:alarm|ticket)": ?|[Tt]icket |alarm )\d+')  # by what comes after what in its table
-DAY_US = 86_400_000_000
+DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
 RULES = '[[rule]]\nname = "warm"\nseries = "board.temp"\nabove = 5.0\nhold_s = 2.0\nseverity = "major"\nat = "fleet"\n'
 HEALTH = Health(T0_US, 60, 30_000_000, 5, 4096, 0, T0_US, ())
 OUTCOMES = [SEEDED, Reported(1, ConfigOutcome.APPLIED, 1, "x", ""), Reported(2, ConfigOutcome.REFUSED, 0, "", "no")]
@@ -86,7 +86,7 @@ def steps(draw: st.DrawFn) -> Step:
         "ahead": lambda: telemetry([segment(n, [value], t0_us=T0_US + DAY_US) for n in seqs], **head),
         "snapshot": lambda: telemetry([], newest=(Newest("board.temp", "Cel", T0_US + 6 * STEP_US, 3.5),), **head),
     }[kind]()
-    return Step(draw(st.integers(0, 3)), said, draw(st.sampled_from([0, 0, 1, 90])))
+    return Step(draw(st.integers(0, 3)), said, draw(st.sampled_from([0, 0, 1, 90, -60])))
 
 
 def tables(conn: Connection, prefix: str) -> dict[str, list[str]]:
@@ -117,7 +117,7 @@ async def store(fleet: Fleet, schedule: list[Step], prefix: str, *, at_once: int
 
     await fleet.db.write(set_up)
     taken: list[Taken | Linked] = []
-    received_us = fleet.clock()
+    received_us = fleet.clock() + HOUR_US  # not before now, when it would have met a crowd
     for step in schedule:
         received_us += step.after_s * 1_000_000
         device_id = f"{prefix}{step.device}"

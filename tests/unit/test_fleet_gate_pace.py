@@ -11,7 +11,7 @@ from agent.wire.limits import MAX_NEXT_S
 from agent.wire.messages import Ack, ConfigDocument, Refusal
 from fleet.core.limit import BURST_S, Limit
 from fleet.core.pace import HOLD_S, LONGEST_S, SLOW_S, Pace
-from fleet.core.rush import LOOK_S, MANY_S, OVER_S, Rush
+from fleet.core.rush import CALM_S, LOOK_S, MANY_S, OVER_S, PASS_S, Patience, Rush
 from fleet.gateway.answer import encode_ack
 
 
@@ -138,3 +138,28 @@ def test_a_crowd_that_comes_at_once_and_is_gone_is_no_rush():
     rush.note(100.0 + 2 * LOOK_S)
 
     assert not rush.is_on(100.0 + 2 * LOOK_S)
+
+
+def passes(rushes: list[bool], every_s: float = 5.0) -> list[bool]:
+    """Look every few seconds whether to wait; `rushes` tells of each look whether there is a rush."""
+    patience, waits = Patience(), []
+    for n, is_rush in enumerate(rushes):
+        patience.note(n * every_s, is_rush=is_rush)
+        waits.append(patience.waits(n * every_s))
+    return waits
+
+
+def test_a_short_rush_is_let_pass_and_one_that_lasts_is_not():
+    looks = int(PASS_S / 5.0)
+
+    assert passes([False, True, True, False]) == [False, True, True, False]
+    assert passes([True] * 100) == [True] * looks + [False] * (100 - looks)
+
+
+@given(st.lists(st.booleans(), min_size=200, max_size=400))
+def test_whatever_comes_when_what_can_wait_has_half_of_the_time(rushes: list[bool]):
+    waits = passes(rushes)
+
+    longest = int((PASS_S + CALM_S) / 5.0)
+    for start in range(len(waits) - longest):
+        assert sum(waits[start : start + longest]) <= PASS_S / 5.0, "it would fall behind"
