@@ -1,9 +1,10 @@
 """Samples of a series as a query of PromQL wants them, read from the coarsest thing that is still exact.
 
 Where all steps of a query stand on whole quarters of an hour or days, windows say as much as readings: the last reading
-of a window is the newest before its end, and its figures are those of its readings. Elsewhere readings are read. Where
-those are no longer kept, windows say what they can: the first and the last reading of each, and the figures of those
-that lie wholly in a range. Nothing is interpolated.
+of a window is the newest before its end, and its figures are those of its readings. Elsewhere readings are read, and,
+for the newest number, wherever a reading without one may have ended it. Where readings are no longer kept, windows say
+what they can: the first and the last reading of each, and the figures of those that lie wholly in a range. Nothing is
+interpolated.
 """
 
 from collections.abc import Iterator
@@ -120,11 +121,14 @@ class Reader:
         """Return times and numbers, by time; with `marks`, NaN where a reading has none."""
         found: list[tuple[Ints, Floats]] = []
         named = (self.conn, self.device_id, self.series)
-        for length_s, start_us, end_us in self._parts(from_us, to_us, step_s):
-            if length_s:
-                found += (_of_windows(some) for some in self._windows(length_s, start_us, end_us))
-            else:
+        known = seal.standing(self.conn, self.device_id)
+        for length_s, start_us, end_us in _parts(known, *self._clipped(from_us, to_us), step_s):
+            if not length_s:
                 found += map(_of_block, self._blocks(query.sealed(*named, start_us, end_us)))
+            elif marks:
+                found += self._marked(length_s, start_us, end_us, known.raw_from_us)
+            else:
+                found += (_of_windows(some) for some in self._windows(length_s, start_us, end_us))
         found += map(_of_block, self._blocks(query.unsealed(*named, *self._clipped(from_us, to_us))))
         if not found:
             return np.zeros(0, np.int64), np.zeros(0)
@@ -133,6 +137,19 @@ class Reader:
         keep = (t_us >= begin_us) & (t_us < stop_us) & (marks | ~np.isnan(v))
         order = np.argsort(t_us[keep], kind="stable")
         return t_us[keep][order], v[keep][order]
+
+    def _marked(self, step_s: int, from_us: int, to_us: int, raw_from_us: int) -> Iterator[tuple[Ints, Floats]]:
+        """Yield the samples of windows; where a reading is no number, those of the readings, if they are kept.
+
+        A window does not tell whether such a reading came after its last number, and so ended it.
+        """
+        for some in rollup.windows(self.conn, self.device_id, self.series, step_s, from_us, to_us):
+            self.budget.take(len(some))
+            mixed = (some.empty + some.texts > 0) & (some.start_us >= raw_from_us)
+            yield _of_windows(some.pick(np.flatnonzero((some.count > 0) & ~mixed)))
+            for start_us, end_us in _spans(some.start_us[mixed], step_s * US_PER_S):
+                blocks = query.sealed(self.conn, self.device_id, self.series, start_us, end_us)
+                yield from map(_of_block, self._blocks(blocks))
 
     def _sealed_rows(self, from_us: int, to_us: int, step_s: int) -> Rows:
         found = []
@@ -177,6 +194,13 @@ def _fitted(from_us: int, to_us: int, step_s: int, finest_s: int) -> Iterator[tu
     yield from _fitted(from_us, first_us, finer_s, finest_s)
     yield step_s, first_us, last_us
     yield from _fitted(last_us, to_us, finer_s, finest_s)
+
+
+def _spans(starts_us: Ints, step_us: int) -> Iterator[tuple[int, int]]:
+    """Yield from where to where windows lie that follow each other."""
+    for some in np.split(starts_us, np.flatnonzero(np.diff(starts_us) > step_us) + 1):
+        if len(some):
+            yield int(some[0]), int(some[-1]) + step_us
 
 
 def _of_windows(some: Windows) -> tuple[Ints, Floats]:

@@ -346,6 +346,8 @@ def answered(shelf: Shelf, function: str, times: list[int], back: int) -> list[f
     batches=BATCHES, seals=st.sets(st.integers(1, 4)), grid=GRIDS, function=FUNCTIONS, back=st.sampled_from([5, 15, 60])
 )
 @example(batches=[[(0, 1), (5, 2), (14, 3), (20, 9)]], seals={1}, grid=(0, 15, 8), function="max_over_time", back=15)
+@example(batches=[[(0, 1), (0, None)]], seals={1}, grid=(0, 15, 8), function="", back=5)
+@example(batches=[[(0, 1), (16, "text")], [(40, 2), (60, None)]], seals={2}, grid=(0, 15, 8), function="", back=60)
 def test_every_step_says_what_the_readings_do(  # noqa: PLR0913 - what is drawn
     *,
     batches: list[list[tuple[int, Value]]],
