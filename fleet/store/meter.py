@@ -87,7 +87,7 @@ class _Kept:
         found = [*self._last_sealed(), meter.of_readings(*_span(self._loose, 0, self._from_us))]
         found = [one for one in found if len(one) and int(one.last_us[-1]) >= self._since_us]
         if found:
-            yield max(found, key=lambda one: int(one.last_us[-1]))
+            yield max(reversed(found), key=lambda one: int(one.last_us[-1]))  # of one microsecond what came last
 
     def _last_sealed(self) -> Iterator[Strides]:
         for step_s, until_us in ((QUARTER_S, self._from_us), (DAY_S, min(self._from_us, self._known.quarter_from_us))):

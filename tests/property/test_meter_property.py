@@ -76,6 +76,7 @@ def filled(shelf: Shelf, batches: list[list[tuple[int, Value]]], seals: set[int]
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(batches=BATCHES, seals=st.sets(st.integers(1, 5)), cuts=EDGES)
 @example(batches=[[(0, 1.5), (1500, 2.5)], [(700, 2.0)]], seals={1}, cuts=[0, 5760])
+@example(batches=[[(0, 0.0)], [(0, 0.1), (1, 0.1)]], seals={1}, cuts=[1, 5])  # two of one moment, one of them sealed
 def test_usage_is_what_the_readings_say_and_adds_up(
     batches: list[list[tuple[int, Value]]], seals: set[int], cuts: list[int], sqlite_url: str
 ):
