@@ -1,7 +1,7 @@
 """Rollups in the database: 96 windows of one series a row; what a window is, is `fleet.core.rollup`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -73,8 +73,5 @@ def part(conn: Connection, device_id: str, series: str, step_s: int, from_us: in
 
 def put(conn: Connection, device_id: str, made: Sequence[Made]) -> None:
     """Keep rows, in the place of those that were there."""
-    keys = [
-        {"device_id": device_id, "series": one.series, "step_s": one.step_s, "from_us": one.from_us} for one in made
-    ]
-    rows = [{**key, "body": one.body} for key, one in zip(keys, made, strict=True)]
-    upsert_each(conn, table, ("device_id", "series", "step_s", "from_us"), rows)
+    key = ("device_id", "series", "step_s", "from_us")
+    upsert_each(conn, table, key, [{"device_id": device_id, **asdict(one)} for one in made])
