@@ -4,9 +4,10 @@ That library neither reconnects nor holds an acknowledgement back until a messag
 since a connection is one `async with` and delivery is proven by the fleet's ack alone: everything goes at QoS 0.
 """
 
+import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 import aiomqtt
@@ -32,7 +33,7 @@ class Session:
     async def publish(self, leaf: topics.Up, payload: bytes) -> None:
         """Hand a message to the connection; raises Unavailable. Nothing is proven by its return."""
         try:
-            await self._client.publish(topics.up(self._device_id, leaf), payload, qos=0)
+            await _heedful(self._client.publish(topics.up(self._device_id, leaf), payload, qos=0))
         except aiomqtt.MqttError as error:
             raise _lost(error) from error
 
@@ -67,7 +68,7 @@ async def connect(  # noqa: PLR0913, PLR0917 - what a connection is made of
     )
     try:
         async with client:
-            await client.subscribe(topics.down_all(device_id), qos=0)
+            await _heedful(client.subscribe(topics.down_all(device_id), qos=0))
             yield Session(client, device_id)
     except aiomqtt.MqttCodeError as error:
         if getattr(error.rc, "value", error.rc) in NOT_AUTHORISED:
@@ -75,6 +76,19 @@ async def connect(  # noqa: PLR0913, PLR0917 - what a connection is made of
         raise _unreachable(host, port, error) from error
     except (aiomqtt.MqttError, OSError) as error:
         raise _unreachable(host, port, error) from error
+
+
+async def _heedful(call: Awaitable[object]) -> None:
+    """Await a call of the library and heed a cancellation that comes with its answer.
+
+    The library waits with `asyncio.wait_for`, which loses such a cancellation before Python 3.12 (bpo-42130); whoever
+    is cancelled but goes on holds up the agent's end for good.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    await call
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def _lost(error: Exception) -> Unavailable:

@@ -1,10 +1,10 @@
 """The console in a real browser, against a real server with a freezer that is too warm."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from firmware_sim.scenarios.cast import FREEZER
 from firmware_sim.scenarios.stage import Stage
@@ -92,6 +92,34 @@ def test_search_finds_by_serial_and_says_when_nothing_matches(page: Page):
     expect(page.locator("#devices")).to_contain_text(DEVICE)
     page.get_by_role("searchbox").fill("nothing like it")
     expect(page.locator("#devices")).to_contain_text("No device matches")
+
+
+def test_a_search_beside_a_refresh_of_the_list_before_it_is_not_lost(page: Page):
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/devices*", hold)
+    page.evaluate("htmx.trigger('#devices', 'moved')")
+    _until(page, lambda: len(held) == 1)
+    page.get_by_role("searchbox").fill("nothing like it")
+    page.wait_for_timeout(500)  # by now the search is on its way, or waits
+
+    for route in held:  # and what comes meanwhile
+        route.continue_()
+        page.wait_for_timeout(300)
+    page.unroute("**/devices*", hold)
+
+    expect(page.locator("#devices")).to_contain_text("No device matches")
+
+
+def _until(page: Page, holds: Callable[[], bool]) -> None:
+    for _ in range(SEEN_MS // 20):
+        if holds():
+            return
+        page.wait_for_timeout(20)
+    pytest.fail("it never came true")
 
 
 def test_a_device_shows_live_values_its_chart_and_its_alarm(page: Page):

@@ -31,6 +31,7 @@ from agent.settings import Identity
 from agent.wire.codec import decode, encode
 from agent.wire.document import parse_document
 from agent.wire.messages import Clock, ConfigDocument, ConfigOutcome, Lane, Live, Reported, Watch, Will
+from agent.wire.topics import Up
 
 BOOT = Boot("boot", lambda: Clock.SYNCED)
 (TOO_HIGH,) = read_rules(
@@ -305,6 +306,26 @@ def test_a_watched_device_sends_readings_live_and_takes_a_pushed_config(
 
             assert [reading.v for message in live for reading in message.readings] == one.sent
             assert one.configs == [ConfigDocument(3, "h", "x = 1")]
+
+    asyncio.run(main())
+
+
+def test_a_sender_that_is_cancelled_just_as_its_message_has_left_ends(authority: Authority, broker: Broker):
+    async def main() -> None:
+        me = authority.identity(0)
+        async with connect(me.host, broker.port, client_context(me), me.device_id, encode(Will(1))) as session:
+
+            async def send() -> None:
+                while True:
+                    await session.publish(Up.LIVE, b"")
+
+            for turns in list(range(20)) * 10:
+                sender = asyncio.create_task(send())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                sender.cancel()
+                await asyncio.wait((sender,), timeout=5)
+                assert sender.cancelled()
 
     asyncio.run(main())
 

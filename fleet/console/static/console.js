@@ -20,12 +20,16 @@ function showAges() {
   for (const el of document.querySelectorAll("[data-us]")) el.textContent = age(Number(el.dataset.us));
 }
 
-// Fragments that carry data-on="kind …" are fetched anew when an event of such a kind arrives.
+// Fragments that carry data-on="kind …" are fetched anew when an event of such a kind arrives. One that is being fetched,
+// by a search say, is fetched once more after it: what comes may be older than the event.
 const waiting = new Set();
-function refresh(el) {
-  if (waiting.has(el.id)) return;
-  waiting.add(el.id);
-  setTimeout(() => { waiting.delete(el.id); htmx.trigger(`#${el.id}`, "moved"); }, REFRESH_MS);
+const coming = new Set();
+document.addEventListener("htmx:beforeRequest", ({ detail }) => coming.add(detail.target.id));
+document.addEventListener("htmx:afterRequest", ({ detail }) => coming.delete(detail.target.id));
+function refresh({ id }) {
+  if (waiting.has(id)) return;
+  waiting.add(id);
+  setTimeout(() => { waiting.delete(id); if (coming.has(id)) refresh({ id }); else htmx.trigger(`#${id}`, "moved"); }, REFRESH_MS);
 }
 
 function hear() {
