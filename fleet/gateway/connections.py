@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from fleet.gateway.broker import ACCOUNT
+from fleet.gateway.session import heedful
 
 ANSWER_S = 2.0
 NOBODYS = "$G"  # the account of a connection that has not been let in
@@ -47,7 +49,7 @@ class Connections:
         """Have the server end a connection, and tell whether it was still there to be ended."""
         told = json.dumps({"cid": connection.number}).encode()
         try:  # it only does so for one who waits for its answer
-            await self._system.request(f"$SYS.REQ.SERVER.{connection.server_id}.KICK", told, timeout=ANSWER_S)
+            await self._ask(f"$SYS.REQ.SERVER.{connection.server_id}.KICK", told)
         except (NatsError, OSError) as error:
             log.warning("could not cut a connection", why=str(error) or type(error).__name__)
             return False
@@ -56,9 +58,12 @@ class Connections:
     async def _list(self, **wanted: object) -> list[Connection]:
         asked = json.dumps({**wanted, "limit": MAX_LISTED}).encode()
         try:
-            answer = await self._system.request("$SYS.REQ.SERVER.PING.CONNZ", asked, timeout=ANSWER_S)
+            answer = await self._ask("$SYS.REQ.SERVER.PING.CONNZ", asked)
         except (NatsError, OSError):
             return []  # the broker has just ended, and every connection with it
         told = json.loads(answer.data)
         found = told.get("data", {}).get("connections", ())
         return [Connection(told["server"]["id"], one["cid"]) for one in found if one.get("type") == "mqtt"]
+
+    async def _ask(self, subject: str, payload: bytes) -> Msg:
+        return await heedful(self._system.request(subject, payload, timeout=ANSWER_S))

@@ -41,7 +41,7 @@ from fleet.gateway.connections import Connections
 from fleet.gateway.ingest import Ingest
 from fleet.gateway.peers import COMMITTED, Peers
 from fleet.gateway.seldom import Seldom
-from fleet.gateway.session import CONNECT_S, connected, publish, unsubscribe
+from fleet.gateway.session import CONNECT_S, connected, heedful, publish, unsubscribe
 from fleet.gateway.turns import SAID_EVERY_S, Turns
 from fleet.store.database import Database
 
@@ -159,7 +159,7 @@ class Link:
                 await admission.ask(Callout(msg.reply, msg.data))
 
             await client.subscribe(callout.SUBJECT, queue=QUEUE, cb=on_callout)
-            await client.flush(timeout=CONNECT_S)  # from now on no callout is missed
+            await heedful(client.flush(timeout=CONNECT_S))  # from now on no callout is missed
             system = await stack.enter_async_context(connected(access, Access.SYSTEM_USER, closed))
             connections = Connections(system)
             async with asyncio.TaskGroup() as group:
@@ -182,7 +182,7 @@ class Link:
                 try:
                     for device_id in list(self._watched):
                         await self._listen(device_id, anew=True)
-                    await client.flush(timeout=CONNECT_S)
+                    await heedful(client.flush(timeout=CONNECT_S))
                     self._up.set()
                     await _have_missed_come_again(connections)
                     await closed.wait()

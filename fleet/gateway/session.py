@@ -1,8 +1,9 @@
 """One connection of nats-py to a broker, and what is done over it where the broker may end at any moment."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import nats
 import structlog
@@ -18,6 +19,22 @@ CONNECT_S = 5  # to a broker
 PING_S = 5  # how often a broker is asked whether it is there; after two without an answer it is not
 
 log = structlog.get_logger(part="link")
+
+Answer = TypeVar("Answer")
+
+
+async def heedful(call: Awaitable[Answer]) -> Answer:
+    """Await a call of the library that waits for the broker, and heed a cancellation that comes with its answer.
+
+    The library waits with `asyncio.wait_for`, which loses such a cancellation before Python 3.12 (bpo-42130); whoever
+    is cancelled but goes on holds up the server's end for good.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    answer = await call
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return answer
 
 
 async def publish(client: Client, to: str, payload: bytes) -> None:
@@ -49,7 +66,7 @@ async def connected(access: Access, user: str, closed: asyncio.Event) -> AsyncIt
     async def on_closed() -> None:
         closed.set()
 
-    client = await nats.connect(
+    connect = nats.connect(
         access.url,
         user=user,
         password=access.password,
@@ -61,6 +78,7 @@ async def connected(access: Access, user: str, closed: asyncio.Event) -> AsyncIt
         error_cb=on_error,
         closed_cb=on_closed,
     )
+    client = await heedful(connect)
     try:
         yield client
     finally:
