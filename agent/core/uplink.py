@@ -28,7 +28,8 @@ under the damaged file's name, tells which of them the fleet has.
 
 When a batch leaves: telemetry when `next_s` of the last ack is over; events with it; urgent events (alarms) at once;
 at once also whatever follows a batch that was cut at its size limit, since that is what a backlog is. After an
-outage, events and a snapshot of the newest values go alone and first. A lane that has nothing to send still asks for
+outage, events and a snapshot of the newest values go alone and first; where both lanes were asked first, the events
+that waited still go before the backlog. A lane that has nothing to send still asks for
 an ack now and then, since only that tells whether the server went back.
 
 A metered link has a gate (`agent.core.allowance`). While it is closed rows wait, but for events up to the newest
@@ -138,6 +139,7 @@ class Uplink:
             self._lanes[name].is_proven = False
         self._lanes[Lane.EVENTS].urgent = self._lanes[Lane.EVENTS].top  # an earlier life did not say which are
         self._is_renewing = False
+        self._is_behind = False  # events wait since before the lanes were asked: the backlog comes after them
         self._is_former = is_former
         self._gate = Gate()
         self._told_s = 0  # for how long the fleet was told not to wait for a call
@@ -203,6 +205,7 @@ class Uplink:
         actions: list[Action] = []
         is_proven = all(lane.is_proven for lane in self._lanes.values())
         is_events_turn = is_stale and (is_proven or not self._lanes[Lane.EVENTS].is_proven)
+        is_events_turn |= self._is_behind and self._gate.is_open
         for name in (Lane.EVENTS,) if is_events_turn else (Lane.EVENTS, Lane.TELEMETRY):
             lane = self._lanes[name]
             if self._is_renewing or (lane.is_proven and not is_proven):
@@ -308,6 +311,7 @@ class Uplink:
             flight = lane.flight
             if flight is not None and flight.batch == ack.batch:
                 lane.flight = None
+                self._is_behind &= name is not Lane.EVENTS
                 self._told_s = flight.call_s
                 self._note_pace(name, flight.road, ack, now)
                 return self._settle(name, flight, ack, now) + self._deliver(ack.config)
@@ -345,6 +349,8 @@ class Uplink:
         if all(other.is_proven for other in self._lanes.values()):
             for other in self._lanes.values():
                 other.owed |= other.top > other.cursor
+            events = self._lanes[Lane.EVENTS]
+            self._is_behind = events.top > events.cursor
 
     def _went_back(self) -> bool:
         """Tell, once both lanes have been answered, whether the buffer needs another name than it asked under."""

@@ -78,6 +78,19 @@ def test_telemetry_waits_for_the_servers_pace_and_an_alarm_does_not():
     assert [send.lane for send in sends(machine.handle(None, now + NEXT_S))] == [Lane.TELEMETRY]
 
 
+def test_events_that_waited_for_the_lanes_to_be_asked_go_before_the_backlog():
+    machine = Uplink(dict.fromkeys(Lane, (5, 9)), 0, lambda: 0.5, 0.0, bases=dict.fromkeys(Lane, 9))
+    (asked,) = sends(machine.handle(None, 0.0))
+    (asked_too,) = sends(answer(machine, asked, 0.0, 5))
+    (events,) = sends(answer(machine, asked_too, 0.0, 5))
+    assert machine.handle(None, NEXT_S) == []
+    (telemetry,) = sends(answer(machine, events, NEXT_S, 9, last=9))
+
+    assert (asked.max_bytes, asked_too.max_bytes) == (0, 0)
+    assert (events.lane, telemetry.lane) == (Lane.EVENTS, Lane.TELEMETRY)
+    assert telemetry.max_bytes > 0
+
+
 def test_a_mark_that_was_learnt_from_the_fleet_is_no_sign_that_the_buffer_went_back():
     # The newest event was set aside, and the mark that covers it was lost with the power.
     machine = Uplink({Lane.EVENTS: (3, 3), Lane.TELEMETRY: (0, 0)}, 0, lambda: 0.5, 0.0, bases={Lane.EVENTS: 4})
