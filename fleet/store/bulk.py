@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 if TYPE_CHECKING:
     from psycopg import Cursor  # a server on SQLite does without it, and 9 MB
 
-MAX_STATEMENTS = 64
-SOME = (64, 32, 16, 8, 4, 2, 1)  # rows of a statement to SQLite
+MAX_STATEMENTS = 128
+MAX_ROWS, EVEN_ROWS = 64, 8  # of a statement to SQLite: a multiple of these, up to those, and what is left over
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -53,11 +53,11 @@ def upsert_all(conn: Connection, table: Table, key: tuple[str, ...], names: tupl
 
 def _insert_some(conn: Connection, table: Table, names: tuple[str, ...], then: str, rows: Rows) -> None:
     start = 0
-    for some in SOME:
-        while len(rows) - start >= some:
-            values = tuple(chain.from_iterable(rows[start : start + some]))
-            conn.exec_driver_sql(_insert(table, names, some) + then, values)
-            start += some
+    while left := len(rows) - start:
+        some = min(left - left % EVEN_ROWS, MAX_ROWS) or left
+        values = tuple(chain.from_iterable(rows[start : start + some]))
+        conn.exec_driver_sql(_insert(table, names, some) + then, values)
+        start += some
 
 
 @lru_cache(MAX_STATEMENTS)

@@ -19,6 +19,7 @@ from fleet.errors import Busy, Misconfigured
 BUSY_TIMEOUT_MS = 10_000  # how long SQLite waits for another process that writes (a backup, a migration)
 WAL_LIMIT_BYTES = 64 * 1024 * 1024  # the log is cut back to this after a checkpoint
 CACHE_KIB = 16 * 1024  # SQLite's page cache, a connection
+MAX_STATEMENTS = 256  # prepared by SQLite and kept, a connection: `fleet.store.bulk` has some for each table
 DISK_FULL_RETRY_S = 30
 
 LOCK_S = 5  # that a writer waits for what another node has locked, before it begins anew …
@@ -121,7 +122,8 @@ def translate(error: DBAPIError) -> Exception:
 
 def _engine(url: URL, *, size: int, overflow: int, guards: bool = False) -> Engine:
     sqlite = sqlite_path(url) is not None
-    arguments = {"check_same_thread": False} if sqlite else _postgresql_arguments(url, guards=guards)
+    ours = {"check_same_thread": False, "cached_statements": MAX_STATEMENTS}
+    arguments = ours if sqlite else _postgresql_arguments(url, guards=guards)
     return create_engine(
         url,
         connect_args=arguments,
