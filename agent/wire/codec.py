@@ -144,7 +144,7 @@ def check_batch(batch: Batch) -> None:
     _check_range(batch.prev_seq, 0, limits.MAX_SEQ, "$.prev_seq")
     _check_time(batch.sent_us, "$.sent_us")
     _check_text(batch.agent_version, limits.MAX_NAME_CHARS, "$.agent_version")
-    _check_reported(batch.reported, "$.reported")
+    check_reported(batch.reported, "$.reported")
     _check_range(batch.next_s, 0, limits.MAX_NEXT_S, "$.next_s")
     if batch.segments and batch.lane is not Lane.TELEMETRY:
         raise WireError("$.segments", f"segments in a batch of the lane {batch.lane}")
@@ -209,7 +209,8 @@ def check_newest(newest: Newest, place: str = "$") -> None:
     _check_value(newest.v, f"{place}.v")
 
 
-def _check_reported(reported: Reported, place: str) -> None:
+def check_reported(reported: Reported, place: str) -> None:
+    """Check what types cannot say; raises WireError, at or below `place`."""
     _check_range(reported.handled, 0, limits.MAX_SEQ, f"{place}.handled")
     _check_range(reported.applied, 0, limits.MAX_SEQ, f"{place}.applied")
     _check_text(reported.applied_hash, limits.MAX_NAME_CHARS, f"{place}.applied_hash")

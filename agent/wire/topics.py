@@ -12,6 +12,8 @@ from agent.wire.limits import MAX_DEVICE_CHARS
 ROOT = "fleet"
 DEVICE_ID = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{MAX_DEVICE_CHARS - 1}}}")
 
+_OF_A_DEVICE = re.compile(rf"{ROOT}[./]({DEVICE_ID.pattern})[./][^./]*[./][^./]*", re.DOTALL)
+
 
 class Up(StrEnum):
     """What a device says."""
@@ -54,7 +56,5 @@ def subject(topic: str) -> str:
 
 def device_of(topic_or_subject: str) -> str:
     """Device that a topic or subject of ours belongs to; "" if it is not one of ours."""
-    parts = re.split(r"[./]", topic_or_subject)
-    if len(parts) != 4 or parts[0] != ROOT or not DEVICE_ID.fullmatch(parts[1]):  # noqa: PLR2004 - root/device/way/leaf
-        return ""
-    return parts[1]
+    found = _OF_A_DEVICE.fullmatch(topic_or_subject)
+    return found[1] if found is not None else ""
