@@ -46,6 +46,7 @@ MAX_GROUP_WORKS = 512  # works and items in one transaction: bounds how long its
 LEAST_GROUP_ITEMS = 128  # of them, for items that wait behind works; so many begin a group at once …
 ALL_AGAIN_ITEMS = 32  # … and so do as many as the last group held, from here on: more may not be under way
 GATHER_S = 0.01  # after a transaction, in which fewer items gather: each costs milliseconds, whatever is in it
+ANSWERED_AT_ONCE = 16  # of a group, then others have a turn: the first acks leave while the rest are made
 RETRY_FOR_S = 8.0  # that a group is tried again, where nothing was committed: a database that restarts is waited for
 RETRY_S = 0.05  # before the second attempt, doubled for each further one …
 MAX_RETRY_S = 0.5  # … up to this
@@ -351,8 +352,10 @@ class Database:
             self._follower.hint()
             for tell in self._told:
                 tell()
-        for waiting, outcome in answered:
+        for waiting, outcome in answered[:ANSWERED_AT_ONCE]:
             waiting.done(outcome.result, outcome.error)
+        if rest := answered[ANSWERED_AT_ONCE:]:
+            asyncio.get_running_loop().call_soon(self._deliver, rest, False)  # noqa: FBT003 - as above
 
 
 def _all(group: Sequence[_Waiting], error: BaseException) -> Answered:
