@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -41,7 +40,7 @@ from fleet.gateway.connections import Connections
 from fleet.gateway.ingest import Ingest
 from fleet.gateway.peers import COMMITTED, Peers
 from fleet.gateway.seldom import Seldom
-from fleet.gateway.session import CONNECT_S, connected, heedful, publish, unsubscribe
+from fleet.gateway.session import CONNECT_S, Hearing, connected, heedful, publish, publish_all, unsubscribe
 from fleet.gateway.turns import SAID_EVERY_S, Turns
 from fleet.store.database import Database
 
@@ -54,8 +53,6 @@ CUT_AGAIN_S = 1.0  # … so a cut is made again
 MAX_LIVE_BYTES = 256 * 1024
 MAX_LIVE_WAITING = 64  # messages that a slow watcher may lag behind; the oldest give way
 MAX_SMALL_BYTES = 4096  # of a birth or a will
-MAX_PENDING = 8192  # messages that the broker sent and nobody has looked at; what is beyond comes again, unacked
-MAX_PENDING_BYTES = 64 * 1024 * 1024  # of their payloads
 MAX_ACKS = 4096  # acks that wait to be said, where the broker does not take them; what is beyond is asked for again
 
 log = structlog.get_logger(part="link")
@@ -78,12 +75,12 @@ class Link:
         self._db = db
         self._ingest = ingest
         self._broker = broker
-        self._client: Client | None = None
+        self._client: Hearing | None = None
         self._connections: Connections | None = None
         self._watched: dict[str, _Watched] = {}
         self._group: asyncio.TaskGroup | None = None  # of the session
         self._up = asyncio.Event()
-        self._acks: list[tuple[str, bytes]] = []  # device and ack, to be said together
+        self._acks: list[tuple[str, bytes]] = []  # subject and ack, to be said together
         self._has_acks = asyncio.Event()
         self._has_news = asyncio.Event()
         if peers is not None:
@@ -165,16 +162,15 @@ class Link:
             async with asyncio.TaskGroup() as group:
                 turns = Turns(group, self._handle)
 
-                async def on_batch(msg: Msg) -> None:
-                    device_id = device_of(msg.subject)
+                def on_batch(told: str, data: bytes) -> None:
+                    device_id = device_of(told)
                     if not device_id or turns.is_waiting(device_id):  # a birth, say: it comes first
-                        await turns.offer(msg)
+                        turns.offer(told, data)
                     else:
-                        self._offer(device_id, msg)
+                        self._offer(device_id, data)
 
                 for leaf, heard in ((Up.BATCH, on_batch), (Up.BIRTH, turns.offer), (Up.WILL, turns.offer)):
-                    limits = {"pending_msgs_limit": MAX_PENDING, "pending_bytes_limit": MAX_PENDING_BYTES}
-                    await client.subscribe(subject(up("+", leaf)), QUEUE, heard, **limits)  # type: ignore[arg-type] # by name
+                    await client.hear(subject(up("+", leaf)), QUEUE, heard)
                 self._client, self._connections, self._group = client, connections, group
                 group.create_task(self._say_acks(), name="acks")
                 group.create_task(self._say_news(), name="news")
@@ -204,23 +200,23 @@ class Link:
             await asyncio.sleep(CUT_AGAIN_S)
             await self._cut(device_id)
 
-    async def _handle(self, device_id: str, msg: Msg) -> None:
+    async def _handle(self, device_id: str, told: str, data: bytes) -> None:
         """Take one message of a device."""
-        leaf = msg.subject.rpartition(".")[2]
+        leaf = told.rpartition(".")[2]
         try:
             if leaf == Up.BATCH:
-                self._answered(device_id, await self._ingest.take(device_id, msg.data, ROAD), None)
+                self._answered(device_id, await self._ingest.take(device_id, data, ROAD), None)
             elif leaf == Up.BIRTH:
-                await self._ingest.birth(device_id, read_birth(msg.data))
+                await self._ingest.birth(device_id, read_birth(data))
             else:
-                await self._ingest.will(device_id, read_will(msg.data))
+                await self._ingest.will(device_id, read_will(data))
         except (WireError, Busy, Refused, NotFound) as error:
             self._unanswered(device_id, leaf, error)
 
-    def _offer(self, device_id: str, msg: Msg) -> None:
+    def _offer(self, device_id: str, data: bytes) -> None:
         """Take a batch without a task of its own."""
         try:
-            self._ingest.offer(device_id, msg.data, ROAD, partial(self._answered, device_id))
+            self._ingest.offer(device_id, data, ROAD, partial(self._answered, device_id))
         except Busy as error:
             self._unanswered(device_id, Up.BATCH, error)
 
@@ -228,7 +224,7 @@ class Link:
         if ack is None:
             self._unanswered(device_id, Up.BATCH, error)
         elif self._client is not None and len(self._acks) < MAX_ACKS:
-            self._acks.append((device_id, encode_ack(ack)))
+            self._acks.append((subject(down(device_id, Down.ACK)), encode_ack(ack)))
             self._has_acks.set()
 
     async def _say_acks(self) -> None:
@@ -237,8 +233,8 @@ class Link:
             await self._has_acks.wait()
             self._has_acks.clear()
             acks, self._acks = self._acks, []
-            for device_id, ack in acks:
-                await self._say(device_id, Down.ACK, ack)
+            if acks and self._client is not None:
+                await publish_all(self._client, acks)
 
     async def _say_news(self) -> None:
         """Tell other nodes that there are new events, for as long as the session lives."""

@@ -16,7 +16,7 @@ from agent.adapters.mqtt import TIMEOUT_S
 from agent.wire.codec import decode, encode
 from agent.wire.messages import Birth, ConfigDocument, Live, Newest, Watch, Will
 from agent.wire.topics import Down, Up, down, up
-from fleet.gateway import link
+from fleet.gateway import ingest
 from fleet.gateway.broker import Access, Broker
 
 CUT_S = 5.0
@@ -205,7 +205,7 @@ def test_hostile_payloads_are_answered_or_ignored_and_the_link_goes_on(tmp_path:
 def test_what_the_fleet_has_no_room_for_is_dropped_and_taken_when_it_is_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(link, "MAX_PENDING_BYTES", 20_000)  # a message of so many bytes or more never comes through
+    monkeypatch.setattr(ingest, "MAX_TAKING_BYTES", 20_000)
 
     async def story() -> None:
         async with running(tmp_path) as gate:
