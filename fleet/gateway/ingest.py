@@ -145,6 +145,7 @@ class Ingest:
         self._standings = Standings()
         self._rush = Rush()
         self._pace = Pace(policy.next_s)
+        self._is_limited = bool(policy.device_readings_s or policy.product_readings_s)
         self._of_device = Limit(policy.device_readings_s)
         self._of_product = Limit(policy.product_readings_s)
         self._products: dict[str, str] = {}  # of devices that were heard, where products are limited
@@ -431,12 +432,16 @@ class Ingest:
 
     def _charge(self, taken: Taken, now_s: float) -> None:
         """Count a batch against the limits of its device and its product; who owes is told when to come."""
+        if not self._is_limited:
+            return
         readings = sum([row.readings for row in taken.rows])
         self._of_device.spend(taken.device_id, readings, now_s)
         self._of_product.spend(self._products.get(taken.device_id, ""), readings, now_s)
         taken.owed_s = self._owed_s(taken.device_id, now_s)
 
     def _owed_s(self, device_id: str, now_s: float) -> float:
+        if not self._is_limited:
+            return 0.0
         product_id = self._products.get(device_id)
         of_product = self._of_product.wait_s(product_id, now_s) if product_id else 0.0
         return max(self._of_device.wait_s(device_id, now_s), of_product)

@@ -76,10 +76,8 @@ class _Waiting:
     is_second: bool = False  # an item whose commit is unknown
 
 
-@dataclass(slots=True)
-class _Outcome:
-    result: Any = None
-    error: BaseException | None = None
+_Outcome = tuple[Any, BaseException | None]
+"""The result, or the error."""
 
 
 class Works(Protocol):
@@ -285,12 +283,9 @@ class Database:
                 return
             answered, has_events = self._commit(group)
             ended_s = monotonic()
-            by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, _Outcome]]] = {}
-            for waiting, outcome in answered:
-                by_loop.setdefault(waiting.loop, []).append((waiting, outcome))
-            for loop, its in by_loop.items():
+            for loop, its in groupby(answered, key=lambda each: each[0].loop):
                 if not loop.is_closed():
-                    loop.call_soon_threadsafe(self._deliver, its, has_events)
+                    loop.call_soon_threadsafe(self._deliver, list(its), has_events)
 
     def _await_group(self, items_from_s: float) -> None:
         """Wait for what begins a group: a work, many items, or, from a moment on (monotonic), any item."""
@@ -352,14 +347,14 @@ class Database:
             self._follower.hint()
             for tell in self._told:
                 tell()
-        for waiting, outcome in answered[:ANSWERED_AT_ONCE]:
-            waiting.done(outcome.result, outcome.error)
+        for waiting, (result, error) in answered[:ANSWERED_AT_ONCE]:
+            waiting.done(result, error)
         if rest := answered[ANSWERED_AT_ONCE:]:
             asyncio.get_running_loop().call_soon(self._deliver, rest, False)  # noqa: FBT003 - as above
 
 
 def _all(group: Sequence[_Waiting], error: BaseException) -> Answered:
-    return [(waiting, _Outcome(error=error)) for waiting in group]
+    return [(waiting, (None, error)) for waiting in group]
 
 
 def settle(answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
@@ -398,11 +393,8 @@ def _run_all(conn: Connection, group: Sequence[_Waiting]) -> list[_Outcome]:
 
 
 def _run_bulk(conn: Connection, bulk: Bulk, items: Sequence[object]) -> list[_Outcome]:
-    done = _run(conn, lambda conn: bulk(conn, items))
-    return [
-        _Outcome(error=result) if isinstance(result, BaseException) else _Outcome(result=result)
-        for result in done.result
-    ]
+    results, _ = _run(conn, lambda conn: bulk(conn, items))
+    return [(None, each) if isinstance(each, BaseException) else (each, None) for each in results]
 
 
 def _run(conn: Connection, work: Callable[[Connection], Any]) -> _Outcome:
@@ -414,7 +406,7 @@ def _run(conn: Connection, work: Callable[[Connection], Any]) -> _Outcome:
         raise _WorkFailed(translate(error)) from error
     except Exception as error:
         raise _WorkFailed(error) from error
-    return _Outcome(result=result)
+    return result, None
 
 
 def _run_apart(conn: Connection, run: Callable[[], _Outcome]) -> _Outcome:
@@ -432,7 +424,7 @@ def _run_apart(conn: Connection, run: Callable[[], _Outcome]) -> _Outcome:
             raise failed from None  # the database itself gave up the whole transaction, as on a full disk
         events[:] = before
         after.following(conn)[:] = following
-        outcome = _Outcome(error=failed.error)
+        outcome = None, failed.error
     conn.exec_driver_sql("RELEASE SAVEPOINT apart")
     return outcome
 
