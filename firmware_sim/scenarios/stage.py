@@ -5,6 +5,7 @@ Every child runs in a session of its own, so that it can be stopped, frozen or k
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ T = TypeVar("T")
 BIN = Path(sys.executable).parent
 STOP_S = 6.0  # seconds that a child has to stop by itself
 POLL_S = 0.05
+PORTS = range(10_240, 32_768)  # below those that Linux gives to connections by itself (ip_local_port_range)
 
 
 class StageError(Exception):
@@ -145,12 +147,15 @@ class Stage:
 
 
 def free_ports(count: int) -> Sequence[int]:
-    """Return TCP ports on loopback that nobody uses now."""
+    """Return TCP ports on loopback that nobody uses now, nor any connection gets before they are used."""
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        while len(found) < count:
+            port = random.choice(PORTS)  # noqa: S311 - not a secret
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 def descendants(pid: int) -> list[int]:

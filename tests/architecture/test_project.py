@@ -65,7 +65,8 @@ def test_no_broad_except_goes_on_but_in_a_supervisor_or_at_the_edge():
 
     assert going_on == {
         "agent/core/contain.py",  # a protocol's mistake, maybe a stranger's, must not end the agent
-        "fleet/gateway/turns.py",
+        "fleet/gateway/session.py",  # what one device says must not end the hearing of all, at once …
+        "fleet/gateway/turns.py",  # … or in turns
         "fleet/jobs/runner.py",
     }
 
