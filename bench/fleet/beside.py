@@ -25,6 +25,7 @@ from urllib.request import Request, urlopen
 
 from _swarm import middle, serving
 
+from firmware_sim.scenarios.stage import free_ports
 from firmware_sim.swarm.course import QUANTITIES, Course
 
 SERIES = 10
@@ -105,18 +106,11 @@ def drive(port: int, made: Sequence[Sequence[bytes]], seconds: float) -> float:
     return answers / (now - started)
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @contextmanager
 def peer(name: str) -> Iterator[int]:
     """Run a peer with an empty database; yields its port."""
     with tempfile.TemporaryDirectory(prefix="fieldline-bench-", dir=Path.cwd(), ignore_cleanup_errors=True) as folder:
-        port = free_port()
+        (port,) = free_ports(1)
         if name == "influxdb":
             config = Path(folder) / "influx.conf"
             config.write_text(INFLUX.format(folder=folder, port=port))
