@@ -35,18 +35,12 @@ class Patience:
     def __init__(self) -> None:
         self._began_s: float | None = None  # of the rush that is on, or was less than `CALM_S` ago
         self._seen_s = 0.0  # when there was one last
-        self._is_rush = False
 
-    def note(self, now_s: float, *, is_rush: bool) -> None:
-        """Take note of whether there is a rush; call it before each piece of work that can wait."""
-        if self._began_s is not None and now_s - self._seen_s >= CALM_S:
-            self._began_s = None
-        self._is_rush = is_rush
-        if is_rush:
-            self._seen_s = now_s
-            if self._began_s is None:
-                self._began_s = now_s
-
-    def waits(self, now_s: float) -> bool:
-        """Tell whether to wait, as of the last note."""
-        return self._is_rush and self._began_s is not None and now_s - self._began_s < PASS_S
+    def waits(self, now_s: float, *, is_rush: bool) -> bool:
+        """Tell whether to wait, while there is a rush or is none; ask before each piece of work that can wait."""
+        if not is_rush:
+            return False
+        if self._began_s is None or now_s - self._seen_s >= CALM_S:
+            self._began_s = now_s
+        self._seen_s = now_s
+        return now_s - self._began_s < PASS_S

@@ -82,7 +82,6 @@ class _Telemetry(msgspec.Struct, gc=False):
 
 _decoder = msgspec.json.Decoder(_Telemetry)
 _steps = msgspec.json.Decoder(Annotated[list[Annotated[int, Meta(ge=0, le=MAX_TIME_US)]], _Column])
-
 _reports = msgspec.json.Decoder(Reported)
 
 

@@ -114,19 +114,20 @@ async def connected(access: Access, user: str, closed: asyncio.Event) -> AsyncIt
         closed.set()
 
     client = Hearing()
-    connecting = client.connect(
-        access.url,
-        user=user,
-        password=access.password,
-        tls=access.tls,
-        name=f"fieldline {user}",
-        allow_reconnect=False,
-        connect_timeout=CONNECT_S,
-        ping_interval=PING_S,
-        error_cb=on_error,
-        closed_cb=on_closed,
+    await heedful(
+        client.connect(
+            access.url,
+            user=user,
+            password=access.password,
+            tls=access.tls,
+            name=f"fieldline {user}",
+            allow_reconnect=False,
+            connect_timeout=CONNECT_S,
+            ping_interval=PING_S,
+            error_cb=on_error,
+            closed_cb=on_closed,
+        )
     )
-    await heedful(connecting)
     try:
         yield client
     finally:

@@ -52,8 +52,7 @@ class Sealing:
     def _waits(self) -> bool:
         """Look whether a rush is to be let pass."""
         now_s = asyncio.get_running_loop().time()
-        self._patience.note(now_s, is_rush=self._is_rushed())
-        return self._patience.waits(now_s)
+        return self._patience.waits(now_s, is_rush=self._is_rushed())
 
     async def _seal(self, db: Works, device_id: str, now_us: int, until: float) -> None:
         while asyncio.get_running_loop().time() <= until and not self._waits():

@@ -122,8 +122,7 @@ def translate(error: DBAPIError) -> Exception:
 
 def _engine(url: URL, *, size: int, overflow: int, guards: bool = False) -> Engine:
     sqlite = sqlite_path(url) is not None
-    ours = {"check_same_thread": False, "cached_statements": MAX_STATEMENTS}
-    arguments = ours if sqlite else _postgresql_arguments(url, guards=guards)
+    arguments = _sqlite_arguments() if sqlite else _postgresql_arguments(url, guards=guards)
     return create_engine(
         url,
         connect_args=arguments,
@@ -132,6 +131,10 @@ def _engine(url: URL, *, size: int, overflow: int, guards: bool = False) -> Engi
         max_overflow=overflow,
         pool_pre_ping=not sqlite,
     )
+
+
+def _sqlite_arguments() -> dict[str, Any]:
+    return {"check_same_thread": False, "cached_statements": MAX_STATEMENTS}
 
 
 def _postgresql_arguments(url: URL, *, guards: bool) -> dict[str, Any]:

@@ -142,11 +142,8 @@ def test_a_crowd_that_comes_at_once_and_is_gone_is_no_rush():
 
 def passes(rushes: list[bool], every_s: float = 5.0) -> list[bool]:
     """Look every few seconds whether to wait; `rushes` tells of each look whether there is a rush."""
-    patience, waits = Patience(), []
-    for n, is_rush in enumerate(rushes):
-        patience.note(n * every_s, is_rush=is_rush)
-        waits.append(patience.waits(n * every_s))
-    return waits
+    patience = Patience()
+    return [patience.waits(n * every_s, is_rush=is_rush) for n, is_rush in enumerate(rushes)]
 
 
 def test_a_short_rush_is_let_pass_and_one_that_lasts_is_not():
