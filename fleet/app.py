@@ -82,11 +82,14 @@ def run(settings: Settings) -> None:
     """Run the server until a signal ends it; raises Misconfigured where a person has to help first."""
     logs.set_up()
     spare_collections()
+    failed: BaseExceptionGroup[FleetError] | None = None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_until_signal(settings))
         except* FleetError as group:
-            raise _first(group) from None
+            failed = group
+    if failed is not None:  # raised within `except*` it would be in a group again, before Python 3.11.4 (gh-103590)
+        raise _first(failed)
 
 
 async def _until_signal(settings: Settings) -> None:

@@ -86,6 +86,7 @@ class Link:
                 await _farewell(session, will)
 
     async def _stay(self, session: Session, heard: Callable[[Down, bytes], None]) -> None:
+        lost: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._publish_live(session), name="link live")
@@ -95,7 +96,9 @@ class Link:
                     elif leaf in _LEAVES:
                         heard(Down(leaf), payload)
         except* Unavailable as errors:
-            raise errors.exceptions[0] from None
+            lost = errors.exceptions[0]
+        if lost is not None:  # raised within `except*` it would be in a group again, before Python 3.11.4 (gh-103590)
+            raise lost
 
     async def _next_connection(self) -> int:
         before = int(await self._store.value(CONNECTION_KEY) or 0)
