@@ -10,7 +10,7 @@
 # make docs    write the reference pages that come from the code
 # make pins    resolve the pinned requirements anew
 
-PYTHON ?= python3
+PYTHON ?= $(shell .ci/python)
 BIN := .venv/bin
 READY := .venv/.ready
 PARTS := .venv/.parts

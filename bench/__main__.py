@@ -5,6 +5,8 @@ them, from the same run, as a ratio. They assert nothing. Those of `LONG` take m
 when named.
 """
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,8 @@ def main(words: list[str]) -> int:
         known = ", ".join(script.stem for script in scripts)
         sys.stderr.write(f"No benchmark is named {' '.join(names)}; there are: {known}\n")
         return 2
+    python = f"Python {platform.python_version()}, {Path(sys.executable).resolve()}"
+    sys.stdout.write(f"{python}; {len(os.sched_getaffinity(0))} cores\n")
     worst = 0
     for script in chosen:
         sys.stdout.write(f"\n== {script.parent.name}/{script.stem}\n")
