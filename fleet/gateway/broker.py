@@ -142,7 +142,7 @@ class Broker:
             made = self._cluster.access(f"127.0.0.1:{self._cluster.port}")
         config = self._prepare(made)
         command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(program), "-c", str(config)]
-        env = {"GOGC": GOGC, **os.environ}
+        env = {"GOGC": GOGC, "GOMAXPROCS": str(_cores()), **os.environ}
         child = await asyncio.create_subprocess_exec(
             *command, stderr=PIPE, stdout=DEVNULL, start_new_session=True, env=env
         )
@@ -192,6 +192,11 @@ class Broker:
         except TimeoutError:
             child.kill()
         return ""
+
+
+def _cores() -> int:
+    """Return how many cores it may use at once; the fleet has the others (docs/decisions/0263)."""
+    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def configuration(folder: Path, listening: Listening, access: Access, cluster: Cluster | None) -> str:

@@ -312,6 +312,27 @@ def test_a_device_that_comes_before_anybody_answers_the_broker_is_not_kept_waiti
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(("told", "cores"), [({}, "2"), ({"GOMAXPROCS": "3"}, "3")], ids=["by itself", "as told"])
+def test_the_broker_leaves_half_of_the_cores_to_the_fleet_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], cores: str
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(5)))
+    monkeypatch.delenv("GOMAXPROCS", raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+
+    async def story() -> None:
+        async with running(tmp_path) as gate:
+            assert _environment(gate.broker_pid())["GOMAXPROCS"] == cores
+
+    asyncio.run(story())
+
+
+def _environment(pid: int) -> dict[str, str]:
+    named = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(one.split("=", 1) for one in named if one)
+
+
 async def _link_again(device: Device) -> int | None:
     """Connect as soon as the fleet answers the new broker, and send the next batch.
 
