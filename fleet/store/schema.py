@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0008"  # of the newest migration, which makes what stands here
+REVISION = "0009"  # of the newest migration, which makes what stands here
 
 metadata = MetaData(
     naming_convention={
@@ -140,7 +140,6 @@ batch = Table(  # telemetry as it came; rows of `body` outside first_seq…last_
     Column("readings", Integer, nullable=False),
     Column("received_us", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),  # gzip JSON
-    UniqueConstraint("device_id", "store_id", "first_seq"),
     Index("ix_batch_device_id_to_us", "device_id", "to_us"),
 )
 

@@ -92,7 +92,7 @@ DAMAGE = {
     "a batch is there twice": (
         (
             "INSERT INTO batch (device_id, store_id, first_seq, last_seq, from_us, to_us, readings, received_us, body)"
-            " SELECT device_id, store_id, 6, last_seq, from_us, to_us, readings, received_us, body FROM batch"
+            " SELECT device_id, store_id, first_seq, last_seq, from_us, to_us, readings, received_us, body FROM batch"
             " WHERE first_seq = 7"
         ),
         "marks",

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from databases import upgrade_to
+from fleets import DEVICE, add_device
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
@@ -375,6 +377,32 @@ def test_the_migrations_make_the_schema_and_nothing_else(bare_database_url: str)
     assert differences == []
     assert newest == migrate.REVISION
     assert partial == {"uq_alarm_open": True, "uq_ticket_open": True}
+
+
+BATCH = (
+    "INSERT INTO batch (id, device_id, store_id, first_seq, last_seq, from_us, to_us, readings, received_us, body)"
+    " VALUES (:id, :device, 'store', :id, :id, 1, 2, 3, 4, :body)"
+)
+
+
+def test_batches_that_are_not_sealed_outlive_the_making_of_their_table(bare_database_url: str):
+    url = parse_url(bare_database_url)
+    engine = create_engine(url)
+    with engine.connect() as conn:
+        upgrade_to(conn, "0008")
+    with engine.begin() as conn:
+        add_device(conn, DEVICE)
+        for number in (3, 9):
+            conn.execute(text(BATCH), {"id": number, "device": DEVICE, "body": bytes([number, 0])})
+        before = conn.execute(text("SELECT * FROM batch ORDER BY id")).all()
+
+    migrate.upgrade(url)
+
+    with engine.connect() as conn:
+        found = conn.execute(text("SELECT * FROM batch ORDER BY id")).all()
+    engine.dispose()
+    assert found == before
+    assert [row.id for row in before] == [3, 9]
 
 
 def test_a_start_without_migrations_loads_neither_alembic_nor_a_driver_that_it_does_not_use(sqlite_url: str):

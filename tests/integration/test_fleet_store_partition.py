@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 from batches import T0_US, segment, telemetry
+from databases import upgrade_to
 from desks import ANA
 from fleets import DEVICE, FAR_US, Fleet, a_fleet, add_device
 from hypothesis import given
@@ -122,7 +123,7 @@ def test_a_database_from_before_keeps_every_row(bare_postgresql_url: str):
     url = parse_url(bare_postgresql_url)
     engine = writer_engine(url)
     with engine.connect() as conn:
-        _upgrade_to(conn, "0005")
+        upgrade_to(conn, "0005")
     with engine.begin() as conn:
         add_device(conn, DEVICE)
         for table, columns in (
@@ -154,18 +155,6 @@ STORAGE = """
 SELECT attstorage FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
 WHERE attname = 'body' AND (relname LIKE 'chunk%' OR relname LIKE 'rollup%') AND relkind IN ('r', 'p')
 """
-
-
-def _upgrade_to(conn: Connection, revision: str) -> None:
-    from alembic import command  # noqa: PLC0415 - slow to import
-    from alembic.config import Config  # noqa: PLC0415 - the same
-
-    config = Config()
-    config.set_main_option("script_location", "fleet:store/migrations")
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = conn
-    command.upgrade(config, revision)
-    conn.commit()
 
 
 @pytest.mark.parametrize(("days", "step_s"), [(1, 0), (2, QUARTER_S), (20, DAY_S)])
