@@ -419,10 +419,11 @@ class Member:
         again = self._settle(flight, ack)
         rows = max(0, self.mark - before)
         self._crew.meter.acked(now - flight.sent_s, rows * self._crew.course.readings_a_row)
-        if again:
-            self._call_at(now)
+        if again and now >= self._not_before_s:
+            self._cancel_call()
+            self._depart()  # at once, not after the acks of others that came with it
         else:
-            self._call_at(now + self.next_s)
+            self._call_at(now if again else now + self.next_s)
 
     def _settle(self, flight: Flight, ack: wire.Ack) -> bool:
         """Do what the ack of this flight means; returns whether the next batch is to follow at once."""

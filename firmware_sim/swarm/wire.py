@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 VERSION = 1
 AGENT_VERSION = "swarm"
@@ -38,8 +38,7 @@ class Reported:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """What of an ack a device acts on."""
 
     batch: str

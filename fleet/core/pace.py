@@ -10,7 +10,7 @@ reading; so overload turns into later screens, and nothing is refused yet. A few
 once, cost a factor of two, not hours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.wire.limits import MAX_NEXT_S
 
@@ -28,15 +28,14 @@ class Pace:
 
     base_s: float
     factor: float = 1.0
+    next_s: float = field(init=False)  # when to call next, seconds
     _waited_s: float = 0.0  # the longest since the last step
     _fill: float = 0.0
     _stepped_s: float | None = None
     _held_until_s: float = 0.0
 
-    @property
-    def next_s(self) -> float:
-        """When to call next, seconds."""
-        return min(self.base_s * self.factor, max(self.base_s, LONGEST_S), float(MAX_NEXT_S))
+    def __post_init__(self) -> None:
+        self._step_to(self.factor)
 
     def note(self, waited_s: float, fill: float, now_s: float) -> None:
         """Take note of one batch: how long it waited, how full the queue is (0…1), at a monotonic time."""
@@ -49,9 +48,13 @@ class Pace:
             return
         if self._waited_s > SLOW_S or self._fill > FULL:
             if now_s >= self._held_until_s and self.base_s * self.factor < LONGEST_S:
-                self.factor *= SLOWER
+                self._step_to(self.factor * SLOWER)
                 self._held_until_s = now_s + min(self.next_s, HOLD_S)
         elif self._waited_s < SLOW_S / 2:
-            self.factor = max(self.factor * FASTER**steps, 1.0)
+            self._step_to(max(self.factor * FASTER**steps, 1.0))
         self._waited_s = self._fill = 0.0
         self._stepped_s = now_s
+
+    def _step_to(self, factor: float) -> None:
+        self.factor = factor
+        self.next_s = min(self.base_s * factor, max(self.base_s, LONGEST_S), float(MAX_NEXT_S))
