@@ -8,6 +8,10 @@ away (`next_s`, at most `HOLD_S`): the effect of a word shows only when its hear
 multiplied by `FASTER` once a second. A device that calls seldom sends more at once, which costs the server less a
 reading; so overload turns into later screens, and nothing is refused yet. A few bad seconds, as when all come back at
 once, cost a factor of two, not hours.
+
+Devices call a fixed time after their ack, so a crowd would grow: who waits in it comes later the next time, and those
+that did not wait catch up with it, as cars do with a jam. So whoever waits is told a little else than its fellows
+(`scattered`), by more than it waited.
 """
 
 from dataclasses import dataclass, field
@@ -20,6 +24,8 @@ SLOWER, FASTER = 2.0, 0.8
 HOLD_S = 30.0  # at most, between two steps to slower
 LONGEST_S = 600.0  # that anybody is told because of overload
 STEP_S = 1.0
+CROWD_S = 0.03  # that a batch waits, where many came at once: its device is then told to come earlier or later, …
+SCATTER, SPREAD = 10.0, 0.1  # … by up to so many times what it waited, but by no more than this share of the pace
 
 
 @dataclass(slots=True)
@@ -58,3 +64,11 @@ class Pace:
     def _step_to(self, factor: float) -> None:
         self.factor = factor
         self.next_s = min(self.base_s * factor, max(self.base_s, LONGEST_S), float(MAX_NEXT_S))
+
+
+def scattered(next_s: float, waited_s: float, chance: float) -> float:
+    """Return when a device calls next whose batch waited so long; `chance`, 0…1, takes it to a side of the pace."""
+    if waited_s < CROWD_S:
+        return next_s
+    most_s = min(SCATTER * waited_s, SPREAD * next_s)
+    return min(round(next_s + most_s * (2 * chance - 1), 3), float(MAX_NEXT_S))

@@ -22,15 +22,16 @@ from sqlalchemy import Connection
 
 from agent.wire.codec import batch_id, peek, unpack
 from agent.wire.errors import WireError
-from agent.wire.limits import MAX_NEXT_S, MAX_SEQ, MAX_TEXT_CHARS
+from agent.wire.limits import MAX_SEQ, MAX_TEXT_CHARS
 from agent.wire.messages import VERSION, Ack, Batch, Birth, ConfigDocument, Gap, Lane, Refusal, Segment, Will
+from agent.wire.units import US_PER_S
 from fleet.clock import now_us
 from fleet.core.actor import FLEET
 from fleet.core.event import MAX_EVENT_TEXT_CHARS, Event
 from fleet.core.hole import Row, runs_of
 from fleet.core.intake import Effects, Standing, decide, is_ordinary, span_of
 from fleet.core.limit import MAX_KEYS, Limit
-from fleet.core.pace import Pace
+from fleet.core.pace import Pace, scattered
 from fleet.core.rush import Rush
 from fleet.errors import Busy, FleetError
 from fleet.gateway import lanes
@@ -52,8 +53,6 @@ MAX_TAKING_BYTES = 64 * 1024 * 1024  # bytes of their payloads …
 MAX_TAKING_RAW_BYTES = 128 * 1024 * 1024  # … and of these unpacked: what is kept of them until the ack grows with it
 DECODE_HERE_BYTES = 64 * 1024  # what unpacks to more is decoded in a thread, so that small ones need not wait …
 DECODE_AT_ONCE = 2  # … by so many: of the largest each needs 100 MB meanwhile
-CROWD_US = 100_000  # that a batch waits, where many came at once …
-SPREAD = 0.1  # … and the share of the pace by which its device is then told to come earlier or later
 QUARANTINE_RULE = "fleet.quarantine"
 
 
@@ -384,12 +383,9 @@ class Ingest:
         )
 
     def _own_next_s(self, taken: Taken) -> float:
-        """Return the pace; who met a crowd is told a little else than its fellows, so that they scatter."""
-        next_s = self._pace.next_s
-        if self._now_us() - taken.received_us < CROWD_US:
-            return next_s
-        spread_s = next_s * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311 - jitter, not a secret
-        return min(round(spread_s, 3), float(MAX_NEXT_S))
+        """Return the pace; who met a crowd is told a little else than its fellows."""
+        waited_s = (self._now_us() - taken.received_us) / US_PER_S
+        return scattered(self._pace.next_s, waited_s, random.random())  # noqa: S311 - jitter, not a secret
 
     def _next_s(self, least_s: float = 0.0) -> int:
         return math.ceil(max(self._pace.next_s, least_s))

@@ -207,7 +207,7 @@ def test_devices_that_met_a_crowd_are_told_times_that_scatter_them_and_others_th
                 acks = await fleet.db.write(lambda conn: fleet.ingest.store_all(conn, batches))
                 return [ack.next_s for ack in acks if isinstance(ack, Ack)]
 
-            return await told(ingest.CROWD_US - 1, 1), await told(ingest.CROWD_US, 2)
+            return await told(int(pace.CROWD_S * 1e6) - 1, 1), await told(100_000, 2)
 
     calm, crowded = run(story())
 

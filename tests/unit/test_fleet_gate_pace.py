@@ -10,7 +10,7 @@ from agent.wire.codec import encode
 from agent.wire.limits import MAX_NEXT_S
 from agent.wire.messages import Ack, ConfigDocument, Refusal
 from fleet.core.limit import BURST_S, Limit
-from fleet.core.pace import HOLD_S, LONGEST_S, SLOW_S, Pace
+from fleet.core.pace import CROWD_S, HOLD_S, LONGEST_S, SCATTER, SLOW_S, SPREAD, Pace, scattered
 from fleet.core.rush import CALM_S, LOOK_S, MANY_S, OVER_S, PASS_S, Patience, Rush
 from fleet.gateway.answer import encode_ack
 
@@ -21,6 +21,22 @@ def test_the_pace_of_a_server_that_keeps_up_is_its_base():
         pace.note(0.02, 0.1, float(second))
 
     assert pace.next_s == 5.0
+
+
+@given(st.floats(0.05, MAX_NEXT_S), st.floats(0.0, 600.0), st.floats(0.0, 1.0))
+def test_who_waited_is_told_a_time_near_the_pace_and_others_the_pace(next_s: float, waited_s: float, chance: float):
+    own_s = scattered(next_s, waited_s, chance)
+
+    assert own_s <= MAX_NEXT_S
+    assert abs(own_s - next_s) <= min(SCATTER * waited_s, SPREAD * next_s) + 0.001
+    assert own_s == next_s or waited_s >= CROWD_S
+
+
+def test_those_that_met_a_crowd_are_scattered_by_more_than_they_waited_and_on_the_average_not_at_all():
+    told = [scattered(10.0, 0.05, n / 1000) for n in range(1001)]
+
+    assert (min(told), max(told)) == (9.5, 10.5)
+    assert sum(told) / len(told) == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize(("waited_s", "fill"), [(2 * SLOW_S, 0.0), (0.0, 0.9)])
