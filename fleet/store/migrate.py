@@ -71,7 +71,7 @@ def _make_parts(engine: Engine) -> None:
             raise
 
 
-def _run(conn: Connection) -> None:
+def _run(conn: Connection, to: str = "head") -> None:
     from alembic import command  # noqa: PLC0415 - see the module
     from alembic.config import Config  # noqa: PLC0415 - see the module
     from alembic.util import CommandError  # noqa: PLC0415 - see the module
@@ -81,7 +81,7 @@ def _run(conn: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = conn
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as error:
         raise Misconfigured(
             f"the database was made by a newer release: {error}",
