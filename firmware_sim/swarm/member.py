@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from firmware_sim.clock import now_us
 from firmware_sim.swarm import http, wire
 from firmware_sim.swarm.loop import Timer
+from firmware_sim.swarm.opening import Opening
 from firmware_sim.swarm.roads import KEEPALIVE_S, Gateway, Link
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 LINK_ACK_S = 20.0
 GATEWAY_ACK_S = 45.0
-PATIENCE_S = 5.0  # with the link, half to one and a half times this, before the gateway is taken
 BACKOFF_BASE_S = 1.0
 BACKOFF_CAP_S = 60.0
 REFUSED_S = 900.0
@@ -68,21 +68,20 @@ class Member:
 
     __slots__ = (
         "_acked_s",
-        "_backoff",
         "_call",
         "_connections",
         "_crew",
-        "_down_s",
         "_event_row",
         "_events_acked",
         "_flight",
         "_gateway",
         "_gateway_failures",
-        "_gateway_from_s",
+        "_gateway_open",
         "_health_s",
         "_link_failures",
         "_not_before_s",
         "_premade",
+        "_refusals",
         "_reported",
         "_said_s",
         "_sent",
@@ -117,10 +116,10 @@ class Member:
         self._reported = wire.Reported()
         self._connections = crew.first_connection
         self._event_row = self._events_acked = self._sent = 0
-        self._link_failures = self._gateway_failures = 0
+        self._link_failures = self._gateway_failures = self._refusals = 0
         self.next_s = crew.first_next_s
-        self._acked_s = self._health_s = self._not_before_s = self._said_s = self._down_s = self._backoff = 0.0
-        self._gateway_from_s = 0.0
+        self._acked_s = self._health_s = self._not_before_s = self._said_s = 0.0
+        self._gateway_open = Opening()
 
     # What its owner does with it.
 
@@ -128,9 +127,12 @@ class Member:
         """Start, or come back: connect and call."""
         self.is_on = True
         self._event_row = self._events_acked + 1
-        self._note_down()
+        self._gateway_open = Opening()
         if self._crew.uses_link(self.identity.number):
+            self._gateway_open.link_lost(self._crew.loop.now, self._crew.random())
             self._crew.connect(self)
+        else:
+            self._gateway_open.link_silent(self._crew.loop.now)
         self.call()
 
     def call(self) -> None:
@@ -187,6 +189,7 @@ class Member:
         if flight is not None and now > flight.deadline_s:
             self._crew.meter.error(f"no ack in {LINK_ACK_S if flight.road == 'link' else GATEWAY_ACK_S:.0f} s")
             if flight.road == "link":
+                self._gateway_open.link_silent(now)
                 self._lost_link("no ack in time")
             else:
                 self._gateway_failed("no ack in time")
@@ -227,14 +230,14 @@ class Member:
     def _lost_link(self, why: str) -> None:
         self._crew.meter.error(f"link: {why}")
         self._drop_link(abruptly=True)
-        self._note_down()
+        self._gateway_open.link_lost(self._crew.loop.now, self._crew.random())
         if self._flight is not None and self._flight.road == "link":
             self._flight = None
         if not self.is_on:
             return
         self._crew.loop.at(self._crew.loop.now + self._wait_s(self._link_failures), lambda: self._crew.connect(self))
         self._link_failures += 1
-        self._call_at(self._gateway_from_s)
+        self._call_at(self._gateway_open.at_s)
 
     def _drop_link(self, *, abruptly: bool) -> None:
         link, self.link = self.link, None
@@ -244,9 +247,6 @@ class Member:
         if link.was_up:
             self._crew.meter.connected -= 1
         link.close(abruptly=abruptly)
-
-    def _note_down(self) -> None:
-        self._gateway_from_s = self._crew.loop.now + PATIENCE_S * (0.5 + self._crew.random())
 
     def _heard(self, leaf: str, payload: bytes) -> None:
         if leaf == "ack":
@@ -285,8 +285,8 @@ class Member:
         """Do not call it for some time; what was in flight goes over the link, if that has come up meanwhile."""
         self._flight = None
         now = self._crew.loop.now
-        self._gateway_from_s = now + for_s
-        self._call_at(now if self.link is not None and self.link.is_up else self._gateway_from_s)
+        self._gateway_open.put_off(now + for_s)
+        self._call_at(now if self.link is not None and self.link.is_up else self._gateway_open.at_s)
 
     # The sync.
 
@@ -306,9 +306,9 @@ class Member:
         if not self.is_on or self._flight is not None or self._crew.is_holding:
             return
         is_link = self.link is not None and self.link.is_up
-        if not is_link and (not self._crew.uses_gateway(self.identity.number) or now < self._gateway_from_s):
+        if not is_link and (not self._crew.uses_gateway(self.identity.number) or now < self._gateway_open.at_s):
             if self._crew.uses_gateway(self.identity.number):
-                self._call_at(self._gateway_from_s)
+                self._call_at(self._gateway_open.at_s)
             return
         is_stale = now - self._acked_s > max(2 * self.next_s, STALE_S)
         lane = EVENTS if is_stale or self._event_row > self._events_acked else TELEMETRY
@@ -411,6 +411,7 @@ class Member:
         self.next_s = max(0.05, ack.next_s)
         if road == "link":
             self._link_failures = 0
+            self._gateway_open.link_acked()
         else:
             self._gateway_failures = 0
         if ack.config is not None and ack.config != self._reported:
@@ -429,7 +430,7 @@ class Member:
         """Do what the ack of this flight means; returns whether the next batch is to follow at once."""
         if ack.acked_seq is None or ack.refused or (ack.acked_seq == flight.prev_seq and flight.last_seq is not None):
             return self._refused(flight, ack)
-        self._backoff = 0
+        self._refusals = 0
         if flight.lane == EVENTS:
             self._events_acked = ack.acked_seq
             return True
@@ -451,8 +452,8 @@ class Member:
                 self._events_acked = flight.last_seq
             return True
         self._crew.meter.error(f"not stored: {ack.refused or 'the mark stood still'}")
-        self._not_before_s = self._crew.loop.now + self._wait_s(int(self._backoff))
-        self._backoff += 1
+        self._not_before_s = self._crew.loop.now + self._wait_s(self._refusals)
+        self._refusals += 1
         return True
 
     def _wait_s(self, failures: int) -> float:

@@ -1,5 +1,6 @@
 """The swarm's ledger of rows, its latencies, its report."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from firmware_sim.cli import cli
 from firmware_sim.swarm.ledger import Verdict, _judge
 from firmware_sim.swarm.member import acked_rows
 from firmware_sim.swarm.meter import Latency, Meter
+from firmware_sim.swarm.opening import Opening
 from firmware_sim.swarm.report import Report
 
 
@@ -50,6 +52,27 @@ def test_a_percentile_is_right_within_its_bucket():
     assert latency.percentile_s(0.5) == pytest.approx(0.5, rel=0.03)
     assert latency.percentile_s(0.99) == pytest.approx(0.99, rel=0.03)
     assert latency.percentile_s(1) == 1.0
+
+
+def test_the_wait_for_the_link_does_not_begin_anew_at_each_attempt_that_fails():
+    opening = Opening()
+
+    opening.link_lost(100.0, 0.5)
+    opening.link_lost(104.0, 0.5)
+
+    assert opening.at_s == 105.0
+
+
+def test_a_link_that_is_lost_does_not_have_the_gateway_called_before_the_time_it_asked_for():
+    opening = Opening()
+    opening.link_silent(100.0)
+    opening.put_off(130.0)
+
+    opening.link_acked()
+    assert opening.at_s == math.inf
+
+    opening.link_lost(110.0, 0.5)
+    assert opening.at_s == 130.0
 
 
 def test_a_report_is_one_page_with_nothing_from_elsewhere():
