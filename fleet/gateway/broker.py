@@ -38,7 +38,10 @@ MAX_MEMORY_BYTES = 16 * 1024 * 1024  # of JetStream
 MAX_FILE_BYTES = 128 * 1024 * 1024  # of JetStream: retained messages that nobody asked for
 READY_S = 15.0  # from start to listening
 STOP_S = 2.0  # from SIGTERM to SIGKILL
-GOGC = "15"  # percent by which its heap may grow between collections, unless the operator says: less memory a device
+GO = {  # what Go's runtime is told, unless the operator says: less memory a device (docs/decisions/0265)
+    "GOGC": "15",  # percent by which its heap may grow between collections
+    "GODEBUG": "gcshrinkstackoff=1",  # what a collection cuts from the stacks the next message takes again, elsewhere
+}
 CONNECT_S = 30  # that a device's handshake may take, and then the callout: as long as an agent waits for either
 FIRST_PAUSE_S = 0.2  # before it is started again; doubled each time …
 LONGEST_PAUSE_S = 10.0
@@ -142,7 +145,7 @@ class Broker:
             made = self._cluster.access(f"127.0.0.1:{self._cluster.port}")
         config = self._prepare(made)
         command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(program), "-c", str(config)]
-        env = {"GOGC": GOGC, "GOMAXPROCS": str(_cores()), **os.environ}
+        env = {**GO, "GOMAXPROCS": str(_cores()), **os.environ}
         child = await asyncio.create_subprocess_exec(
             *command, stderr=PIPE, stdout=DEVNULL, start_new_session=True, env=env
         )
