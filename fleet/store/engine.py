@@ -69,7 +69,8 @@ def sqlite_path(url: URL) -> Path | None:
 def writer_engine(url: URL, *, guards: bool = False) -> Engine:
     """Return an engine of one connection that may write.
 
-    With `guards` it neither waits for another node for long nor has others wait for it (PostgreSQL).
+    With `guards` it neither waits for another node for long nor has others wait for it (PostgreSQL). Its connection is
+    not tried before each transaction: whoever has it begins anew where it is gone (`may_retry`).
     """
     engine = _engine(url, size=1, overflow=0, guards=guards)
     if sqlite_path(url) is not None:
@@ -129,7 +130,7 @@ def _engine(url: URL, *, size: int, overflow: int, guards: bool = False) -> Engi
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=overflow,
-        pool_pre_ping=not sqlite,
+        pool_pre_ping=not sqlite and not guards,
     )
 
 
