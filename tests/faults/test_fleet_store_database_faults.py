@@ -80,6 +80,26 @@ def test_a_connection_that_is_lost_in_a_transaction_is_made_anew_and_the_works_r
     assert sorted(one.kind for one in kept) == ["test.once", "test.other"]
 
 
+def test_a_connection_that_is_lost_between_transactions_costs_no_caller_anything(postgresql_url: str):
+    def backend(conn: Connection) -> int:
+        pid: int = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        return pid
+
+    async def story() -> tuple[int, int, list[Event]]:
+        async with a_fleet(postgresql_url) as fleet:
+            before = await fleet.db.write(backend)
+            await fleet.db.read(
+                lambda conn: conn.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": before})
+            )
+            await fleet.db.write(lambda conn: noted(conn, "next"))
+            return before, await fleet.db.write(backend), await fleet.events("test.")
+
+    before, after, kept = run(story())
+
+    assert before != after
+    assert [one.kind for one in kept] == ["test.next"]
+
+
 def test_nodes_that_lock_devices_in_another_order_both_get_through(postgresql_url: str):
     names = [f"freezer-00000{n}" for n in range(2, 8)]
 
