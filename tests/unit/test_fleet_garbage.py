@@ -24,7 +24,7 @@ def collections(before: str) -> int:
 
 
 def test_what_many_batches_leave_alive_for_a_moment_is_not_looked_through():
-    assert collections("") > 40
+    assert collections("") > 15  # by its own measure: each 700 new objects, each 2,000 from Python 3.13 on
     assert collections("spare_collections()") == 0
 
 
