@@ -17,6 +17,8 @@ kept = [[] for _ in range(40_000)]
 print(sum(generation["collections"] for generation in gc.get_stats()) - before)
 """
 
+LEAST_BY_ITSELF = 40 if sys.version_info < (3, 13) else 15  # its own measure: 700 new objects, from 3.13 on 2,000
+
 
 def collections(before: str) -> int:
     command = [sys.executable, "-c", PROGRAM.format(before=before)]
@@ -24,7 +26,7 @@ def collections(before: str) -> int:
 
 
 def test_what_many_batches_leave_alive_for_a_moment_is_not_looked_through():
-    assert collections("") > 15  # by its own measure: each 700 new objects, each 2,000 from Python 3.13 on
+    assert collections("") > LEAST_BY_ITSELF
     assert collections("spare_collections()") == 0
 
 
